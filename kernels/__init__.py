@@ -1,0 +1,12 @@
+"""tritonnet's kernels: torch tensors in, torch tensors out; no autograd, no modules.
+
+Each operation is one file here: its tiles, its Triton kernels, its reference in plain torch, its launcher.
+"""
+
+if __name__ == "kernels":
+    raise ImportError("import tritonnet.kernels, not kernels: a top-level package of that name belongs to another project")
+
+from . import cpu
+from ._op import OPS, use
+
+__all__ = ["OPS", "cpu", "use"]

@@ -1,0 +1,55 @@
+"""The error classes of tritonnet: each derives from the built-in error that torch raises in the same place."""
+
+
+class TritonnetError(Exception):
+    """Base of every error that tritonnet raises on purpose."""
+
+
+class ShapeError(TritonnetError, ValueError, RuntimeError):
+    """Sizes, ranks or hyper-parameters that do not fit together."""
+
+
+class DtypeError(TritonnetError, TypeError, RuntimeError):
+    """A dtype that an operation does not take, or dtypes that do not go together."""
+
+
+class DeviceError(TritonnetError, ValueError, RuntimeError):
+    """Tensors on different devices, or on a device that tritonnet has no kernels for."""
+
+
+class ClassIndexError(TritonnetError, IndexError, RuntimeError):
+    """A class index outside of the classes."""
+
+
+class CompilerError(TritonnetError, RuntimeError):
+    """No usable C compiler, or one that failed on a generated kernel."""
+
+
+class UnsupportedKernelError(TritonnetError, NotImplementedError):
+    """A Triton construct that the CPU backend does not compile."""
+
+
+class KernelAssertionError(TritonnetError, RuntimeError):
+    """A `tl.device_assert` of a kernel that did not hold; the message is the assertion's own."""
+
+
+class CaptureError(TritonnetError, RuntimeError):
+    """A kernel met for the first time while a CUDA graph is being captured."""
+
+
+class BackwardError(TritonnetError, RuntimeError):
+    """A gradient that was asked for and that tritonnet does not compute."""
+
+
+class StateDictError(TritonnetError, RuntimeError, KeyError):
+    """A state dict that does not fit the module or optimizer; nothing was loaded."""
+
+    __str__ = Exception.__str__
+
+
+class CheckpointError(TritonnetError, RuntimeError):
+    """A checkpoint file that is missing, damaged, or does not fit; nothing was loaded."""
+
+
+class ModuleError(TritonnetError, AttributeError, TypeError):
+    """A Module used before its `__init__`, or a name that cannot be registered."""

@@ -1,0 +1,144 @@
+"""Op: a launcher with its reference and what it declares; the one place that chooses the path of an operation."""
+
+import functools
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+from . import cpu
+from ._errors import DeviceError, DtypeError
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+OPS: "dict[str, Op]" = {}
+"""Every operation by name: tests, checker, bench and docs walk it."""
+
+_BACKENDS = ("triton", "reference")
+
+
+class use:
+    """`use("reference")` makes operations run their references, `use("triton")` their kernels.
+
+    Takes effect at once and lasts; as a context manager it lasts until the block ends.
+    The environment variable TRITONNET_BACKEND names what a process starts with.
+
+    Raises: ValueError for another name.
+    """
+
+    backend = os.environ.get("TRITONNET_BACKEND", "triton")
+
+    def __init__(self, backend: str) -> None:
+        if backend not in _BACKENDS:
+            raise ValueError(f"use: got {backend!r}; the backends are {', '.join(_BACKENDS)}")
+        self._before = use.backend
+        use.backend = backend
+
+    def __enter__(self) -> "use":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        use.backend = self._before
+
+
+class Op:
+    """A launcher that can be called, and what everything else needs to know of it.
+
+    reference: the same signature in plain torch, right in float64; it is what the kernel means.
+    dtypes: of the first floating-point tensor among the arguments.
+    inplace: names of parameters (tensors or lists of tensors) that the launcher writes; their version counters are bumped.
+    tables: names of parameters whose tensors stand behind a pointer table, out of sight of the launch's arguments.
+    flops: floating-point operations of a call, from the same arguments.
+    """
+
+    def __init__(
+        self,
+        launcher: Callable[..., Any],
+        reference: Callable[..., Any],
+        dtypes: tuple[torch.dtype, ...],
+        inplace: tuple[str, ...],
+        tables: tuple[str, ...],
+        flops: Callable[..., int] | None,
+    ) -> None:
+        functools.update_wrapper(self, launcher)
+        self.name = launcher.__name__
+        self.launcher, self.reference = launcher, reference
+        self.dtypes, self.inplace, self.tables, self.flops = dtypes, inplace, tables, flops
+        self.signature = inspect.signature(launcher)
+        parameters = list(self.signature.parameters)
+        self._inplace_at = [(parameters.index(name), name) for name in inplace]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return (self.launcher if self._runs_here(args, kwargs) else self.reference)(*args, **kwargs)
+
+    def _runs_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether the kernel takes this call; checks what holds for every operation on either path."""
+        device, dtype = None, None
+        for value in _tensors(args, kwargs):
+            if device is None:
+                device = value.device
+                fake = device.type == "meta" or isinstance(value, FakeTensor)
+            elif value.device != device:
+                raise DeviceError(f"{self.name}: tensors on {device} and {value.device}; move them to one device first")
+            if dtype is None and value.dtype.is_floating_point:
+                dtype = value.dtype
+        if dtype is not None and dtype not in self.dtypes:
+            takes = ", ".join(str(d).removeprefix("torch.") for d in self.dtypes)
+            raise DtypeError(f"{self.name}: got {str(dtype).removeprefix('torch.')}; it takes {takes}")
+        if device is None or fake or use.backend == "reference":
+            return False
+        if device.type == "cpu":
+            if not _interpreted() and not _cpu_compiles():
+                return False
+        elif device.type != "cuda":
+            raise DeviceError(f"{self.name}: a tensor on {device}; there are kernels for cuda and cpu")
+        for at, name in self._inplace_at:
+            written = args[at] if at < len(args) else kwargs.get(name)
+            if written is not None:
+                torch.autograd.graph.increment_version(written)
+        return True
+
+    def __repr__(self) -> str:
+        return f"<tritonnet op {self.name}>"
+
+
+def op(
+    *,
+    reference: Callable[..., Any],
+    dtypes: tuple[torch.dtype, ...] = FLOATS,
+    inplace: tuple[str, ...] = (),
+    tables: tuple[str, ...] = (),
+    flops: Callable[..., int] | None = None,
+) -> Callable[[Callable[..., Any]], Op]:
+    """Declares a launcher as an operation (see Op) and enters it in OPS."""
+
+    def declare(launcher: Callable[..., Any]) -> Op:
+        OPS[launcher.__name__] = Op(launcher, reference, dtypes, inplace, tables, flops)
+        return OPS[launcher.__name__]
+
+    return declare
+
+
+def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(value, Tensor):
+            yield value
+        elif type(value) is list:
+            yield from (v for v in value if isinstance(v, Tensor))
+
+
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"
+
+
+@functools.cache
+def _cpu_compiles() -> bool:
+    reason = cpu.unavailable()
+    if reason:
+        warnings.warn(f"tritonnet computes on the CPU with the plain torch references: {reason}", stacklevel=4)
+    return not reason

@@ -1,0 +1,1 @@
+"""@triton.jit helpers that two or more kernels use."""
