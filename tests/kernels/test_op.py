@@ -1,0 +1,111 @@
+"""An Op chooses the path of a call and checks what holds for every operation."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tritonnet.kernels import cpu, use
+from tritonnet.kernels._errors import DeviceError, DtypeError
+from tritonnet.kernels import _op
+from tritonnet.kernels._op import Op
+
+
+def _double(x, out=None):
+    return ("kernel", x)
+
+
+def _double_reference(x, out=None):
+    return ("reference", x)
+
+
+@pytest.fixture
+def double(monkeypatch):
+    monkeypatch.setattr(_op, "_cpu_compiles", lambda: True)
+    return Op(_double, _double_reference, (torch.float32, torch.float64), ("out",), (), None)
+
+
+def path(result):
+    return result[0]
+
+
+def test_the_kernel_runs_on_a_real_tensor(double):
+    assert path(double(torch.ones(2))) == "kernel"
+    assert path(double(x=torch.ones(2))) == "kernel"
+
+
+def test_the_reference_runs_on_meta_and_fake_tensors(double):
+    assert path(double(torch.ones(2, device="meta"))) == "reference"
+    with FakeTensorMode():
+        assert path(double(torch.ones(2))) == "reference"
+
+
+def test_use_lasts_until_the_block_ends(double):
+    with use("reference"):
+        assert path(double(torch.ones(2))) == "reference"
+        with use("triton"):
+            assert path(double(torch.ones(2))) == "kernel"
+        assert path(double(torch.ones(2))) == "reference"
+    assert path(double(torch.ones(2))) == "kernel"
+
+
+def test_use_without_a_block_lasts(double):
+    before = use("reference")
+    assert path(double(torch.ones(2))) == "reference"
+    before.__exit__()
+    assert path(double(torch.ones(2))) == "kernel"
+
+
+def test_use_refuses_another_name():
+    with pytest.raises(ValueError, match="'cuda'.*triton, reference"):
+        use("cuda")
+    assert use.backend == "triton"
+
+
+def test_a_dtype_that_the_kernel_does_not_take_is_refused_on_both_paths(double):
+    for backend in ("triton", "reference"):
+        with use(backend), pytest.raises(DtypeError, match="_double: got float16; it takes float32, float64"):
+            double(torch.ones(2, dtype=torch.float16))
+
+
+def test_the_dtype_is_that_of_the_first_floating_point_tensor(double):
+    assert path(double(torch.ones(2, dtype=torch.int64), torch.ones(2))) == "kernel"
+    with pytest.raises(DtypeError):
+        double(torch.ones(2, dtype=torch.int64), torch.ones(2, dtype=torch.bfloat16))
+
+
+def test_tensors_on_two_devices_are_refused(double):
+    with pytest.raises(DeviceError, match="_double: tensors on cpu and meta"):
+        double(torch.ones(2), torch.ones(2, device="meta"))
+    with pytest.raises(DeviceError, match="_double: tensors on cpu and meta"):
+        double([torch.ones(2), torch.ones(2, device="meta")])
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_what_is_written_in_place_has_its_version_bumped(double, as_list):
+    out = torch.ones(2)
+    before = out._version
+    double(torch.ones(2), out=[out] if as_list else out)
+    assert out._version == before + 1
+    double(torch.ones(2), [out] if as_list else out)
+    assert out._version == before + 2
+
+
+def test_a_stale_saved_tensor_is_noticed_by_autograd(double):
+    x = torch.ones(2, requires_grad=True)
+    y = x.exp()
+    double(torch.ones(2), y.detach())
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+def test_without_a_compiler_the_reference_runs_and_the_reason_is_said_once(monkeypatch):
+    monkeypatch.setattr(cpu, "unavailable", lambda: "no C compiler was found; install gcc")
+    _op._cpu_compiles.cache_clear()
+    double = Op(_double, _double_reference, (torch.float32,), (), (), None)
+    try:
+        with pytest.warns(UserWarning, match="no C compiler was found; install gcc") as said:
+            assert path(double(torch.ones(2))) == "reference"
+            assert path(double(torch.ones(2))) == "reference"
+        assert len(said) == 1
+    finally:
+        _op._cpu_compiles.cache_clear()
