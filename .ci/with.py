@@ -21,7 +21,7 @@ EXTRAS = ("test", "examples", "perf", "lint")
 
 
 def main() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  what runs this file is what make found
         sys.exit(f"tritonnet needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}: make PYTHON=...")
     if util.find_spec("torch") and util.find_spec("triton"):
         python = sys.executable
