@@ -8,5 +8,7 @@ if __name__ == "kernels":
 
 from . import cpu
 from ._op import OPS, use
+from .column_sum import column_sum
+from .matmul import matmul
 
-__all__ = ["OPS", "cpu", "use"]
+__all__ = ["OPS", "column_sum", "cpu", "matmul", "use"]

@@ -1,1 +1,32 @@
-"""@triton.jit helpers that two or more kernels use."""
+"""What several kernels use: the order of programs, offsets, and when offsets take 64 bits."""
+
+from collections.abc import Sequence
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def grouped_pid(pid, tiles_m, tiles_n, GROUP_M: tl.constexpr):
+    """(pid_m, pid_n) of tile `pid`: in groups of GROUP_M rows of tiles, whose operands stay in the cache."""
+    group = pid // (GROUP_M * tiles_n)
+    first_m = group * GROUP_M
+    rows = tl.minimum(tiles_m - first_m, GROUP_M)
+    within = pid % (GROUP_M * tiles_n)
+    return first_m + within % rows, within // rows
+
+
+@triton.jit
+def block_offsets(pid, BLOCK: tl.constexpr, INT64: tl.constexpr):
+    """The indices of block `pid`; in 64 bits where their product with a stride can pass 2^31."""
+    if INT64:
+        pid = tl.cast(pid, tl.int64)
+    return pid * BLOCK + tl.arange(0, BLOCK)
+
+
+_LARGEST_BLOCK = 1024
+
+
+def needs_int64(sizes: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether an offset into a tensor can pass 2^31 in a kernel, the lanes of a last block beyond the edge included."""
+    return sum((size + _LARGEST_BLOCK) * stride for size, stride in zip(sizes, strides, strict=True)) >= 1 << 31

@@ -1,0 +1,196 @@
+"""y[n] = sum of x[..., n] over all leading dimensions, in two deterministic stages."""
+
+import functools
+from dataclasses import asdict, dataclass, replace
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from . import _tune
+from ._errors import DtypeError, ShapeError
+from ._launch import launch
+from ._op import FLOATS, op
+from ._strides import merge
+from ._tile import block_offsets, needs_int64
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How one launch cuts [M, N]; a program sums ROWS rows (or what is left of them) of BLOCK_N columns."""
+
+    BLOCK_M: int
+    BLOCK_N: int
+    ROWS: int
+    num_warps: int = 4
+
+
+_TILES = {
+    ("cpu", "rows"): (8, 256),
+    ("cpu", "columns"): (256, 8),
+    ("gpu", "rows"): (32, 128),
+    ("gpu", "columns"): (128, 32),
+}
+_PROGRAMS = 16
+_SHORTEST, _LONGEST = 128, 1024
+
+
+@functools.lru_cache(4096)
+def pick_tile(M: int, N: int, Z: int, layout: str, dtype: torch.dtype, target: _tune.Target) -> Tile:
+    """The tile for the sums over M rows of N columns, Z times over.
+
+    layout: "rows" where neighbours in memory are neighbours in a row, "columns" where they are in a column.
+
+    Rows are parted until there are programs enough for 16 units, which does not depend on how many there are, so that
+    the sums come out the same on any number of threads; a part is at most 1024 rows, which keeps rounding errors small.
+    """
+    if found := _tune.measured("column_sum", target, dtype, (M, N, Z), layout):
+        return Tile(**found)
+    block_m, block_n = _TILES[target.kind, layout]
+    block_m = min(block_m, triton.next_power_of_2(max(M, 1)))
+    programs = Z * triton.cdiv(N, block_n)
+    parts = max(1, triton.cdiv(_PROGRAMS, max(programs, 1)))
+    rows = min(max(triton.cdiv(M, parts), _SHORTEST), _LONGEST)
+    return Tile(block_m, block_n, block_m * triton.cdiv(rows, block_m))
+
+
+@triton.jit
+def _column_sum_kernel(
+    x_ptr,
+    bias_ptr,
+    y_ptr,
+    M,
+    N,
+    parts,
+    bias_N,
+    stride_xz,
+    stride_xm,
+    stride_xn,
+    stride_bias,
+    RELU: tl.constexpr,
+    INT64: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    blocks_n = tl.cdiv(N, BLOCK_N)
+    part = tl.program_id(0) // blocks_n
+    offs_n = block_offsets(tl.program_id(0) % blocks_n, BLOCK_N, INT64)
+    x_ptr += tl.cast(part // parts, tl.int64) * stride_xz
+    first = (part % parts) * ROWS
+
+    ACC: tl.constexpr = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
+    acc = tl.zeros((BLOCK_M, BLOCK_N), ACC)
+    for start in range(first, tl.minimum(first + ROWS, M), BLOCK_M):
+        offs_m = start + block_offsets(0, BLOCK_M, INT64)
+        x_ptrs = x_ptr + offs_m[:, None] * stride_xm + offs_n[None, :] * stride_xn
+        acc += tl.load(x_ptrs, mask=(offs_m[:, None] < M) & (offs_n[None, :] < N), other=0.0).to(ACC)
+    y = tl.sum(acc, axis=0)
+
+    if bias_ptr is not None:
+        y += tl.load(bias_ptr + (offs_n % bias_N) * stride_bias, mask=offs_n < N, other=0.0).to(ACC)
+    if RELU:
+        y = tl.where(y < 0.0, 0.0, y)
+    tl.store(y_ptr + tl.cast(part, tl.int64) * N + offs_n, y.to(y_ptr.dtype.element_ty), mask=offs_n < N)
+
+
+def column_sum_reference(x: Tensor, *, out_dtype: torch.dtype | None = None) -> Tensor:
+    _check(x)
+    return x.to(_wide(x.dtype)).sum(dim=tuple(range(x.ndim - 1))).to(out_dtype or x.dtype)
+
+
+@op(reference=column_sum_reference, flops=lambda x, **_: x.numel())
+def column_sum(x: Tensor, *, out_dtype: torch.dtype | None = None) -> Tensor:
+    """y[n] = sum of x[..., n] over all leading dimensions.
+
+    Every program sums a part of the rows in float32 (float64 for float64), further launches sum the parts: no atomics,
+    and the same bits in every run and on any number of threads.
+
+    Args:
+        x: [..., N] with at least two dimensions, float32/float16/bfloat16/float64, any strides.
+        out_dtype: of the result; x's by default.
+
+    Returns: [N]; zeros for no rows.
+    Raises: ShapeError for fewer than two dimensions, DtypeError for another dtype.
+    """
+    _check(x)
+    y = torch.empty(x.shape[-1], dtype=out_dtype or x.dtype, device=x.device)
+    _sum_into(y, x)
+    return y
+
+
+def sum_parts(parts: Tensor, y: Tensor, bias: Tensor | None = None, activation: str = "none") -> None:
+    """y[z] = act(sum over s of parts[z, s] + bias), bias repeated along the columns: the second stage of a split sum.
+
+    Args:
+        parts: [Z, S, N], contiguous, at least one part.
+        y: [Z, N], contiguous, written.
+        bias: [B] with N a multiple of B, any stride.
+    """
+    Z, S, N = parts.shape
+    tile = pick_tile(S, N, Z, "rows", parts.dtype, _tune.target(parts.device))
+    _launch(parts, y, Z, S, N, (S * N, N, 1), replace(tile, ROWS=triton.next_power_of_2(S)), bias, activation)
+
+
+def _sum_into(y: Tensor, x: Tensor) -> None:
+    N = x.shape[-1]
+    sizes, (strides,) = merge(x.shape[:-1], x.stride()[:-1])
+    if len(sizes) > 2:
+        # No two strides walk these rows: each index of the first dimension is summed by itself.
+        sums = torch.empty((x.shape[0], N), dtype=_wide(x.dtype), device=x.device)
+        for i in range(x.shape[0]):
+            _sum_into(sums[i], x[i])
+        return _sum_into(y, sums)
+    (Z, M), (stride_xz, stride_xm) = [1, 1, *sizes][-2:], [0, 0, *strides][-2:]
+    if Z == 0 or M == 0:
+        Z, M = 1, 0
+    stride_xn = x.stride(-1)
+    layout = "columns" if stride_xm == 1 and stride_xn > 1 else "rows"
+    tile = pick_tile(M, N, Z, layout, x.dtype, _tune.target(x.device))
+    parts = max(1, triton.cdiv(M, tile.ROWS))
+    into = y if Z * parts == 1 else torch.empty((Z * parts, N), dtype=_wide(x.dtype), device=x.device)
+    _launch(x, into, Z, M, N, (stride_xz, stride_xm, stride_xn), tile)
+    if into is not y:
+        _sum_into(y, into)
+
+
+def _launch(
+    x: Tensor,
+    y: Tensor,
+    Z: int,
+    M: int,
+    N: int,
+    strides: tuple[int, int, int],
+    tile: Tile,
+    bias: Tensor | None = None,
+    activation: str = "none",
+) -> None:
+    parts = max(1, triton.cdiv(M, tile.ROWS))
+    launch(
+        _column_sum_kernel,
+        (Z * parts * triton.cdiv(N, tile.BLOCK_N),),
+        x,
+        bias,
+        y,
+        M,
+        N,
+        parts,
+        0 if bias is None else bias.shape[0],
+        *strides,
+        0 if bias is None else bias.stride(0),
+        RELU=activation == "relu",
+        INT64=needs_int64((M, N), strides[1:]),
+        **asdict(tile),
+    )
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _check(x: Tensor) -> None:
+    if x.ndim < 2:
+        raise ShapeError(f"column_sum: x is {tuple(x.shape)}; it needs rows and columns, [..., N]")
+    if x.dtype not in FLOATS:
+        raise DtypeError(f"column_sum: x is {str(x.dtype).removeprefix('torch.')}; it takes floating-point tensors")
