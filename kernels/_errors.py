@@ -51,5 +51,7 @@ class CheckpointError(TritonnetError, RuntimeError):
     """A checkpoint file that is missing, damaged, or does not fit; nothing was loaded."""
 
 
-class ModuleError(TritonnetError, AttributeError, TypeError):
-    """A Module used before its `__init__`, or a name that cannot be registered."""
+class ModuleError(TritonnetError, AttributeError, TypeError, KeyError, ValueError):
+    """A Module used before its `__init__`, or a name or value that cannot be registered."""
+
+    __str__ = Exception.__str__

@@ -1,0 +1,33 @@
+"""The error classes: each derives from the built-in error that torch raises in the same place."""
+
+from .kernels._errors import (
+    BackwardError,
+    CaptureError,
+    CheckpointError,
+    ClassIndexError,
+    CompilerError,
+    DeviceError,
+    DtypeError,
+    KernelAssertionError,
+    ModuleError,
+    ShapeError,
+    StateDictError,
+    TritonnetError,
+    UnsupportedKernelError,
+)
+
+__all__ = [
+    "BackwardError",
+    "CaptureError",
+    "CheckpointError",
+    "ClassIndexError",
+    "CompilerError",
+    "DeviceError",
+    "DtypeError",
+    "KernelAssertionError",
+    "ModuleError",
+    "ShapeError",
+    "StateDictError",
+    "TritonnetError",
+    "UnsupportedKernelError",
+]
