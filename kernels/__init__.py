@@ -9,6 +9,19 @@ if __name__ == "kernels":
 from . import cpu
 from ._op import OPS, use
 from .column_sum import column_sum
+from .dropout import dropout, dropout_
 from .matmul import matmul
+from .relu import relu, relu_, relu_backward
 
-__all__ = ["OPS", "column_sum", "cpu", "matmul", "use"]
+__all__ = [
+    "OPS",
+    "column_sum",
+    "cpu",
+    "dropout",
+    "dropout_",
+    "matmul",
+    "relu",
+    "relu_",
+    "relu_backward",
+    "use",
+]

@@ -1,0 +1,154 @@
+"""dropout: elements kept or zeroed by a counter-based random generator, so that no mask is stored.
+
+Element `e` of a tensor, counted in logical (row-major) order, has a 32-bit word of Philox 4x32-10 of its own. Groups of
+1024 elements share 256 calls: word `w` of call `256 g + k` belongs to element `1024 g + 256 w + k`. The key is the seed,
+the counter (call, slot, 0); no tile, layout or device changes the mask.
+
+Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (2011).
+"""
+
+import functools
+from dataclasses import asdict, dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ._errors import DtypeError, ShapeError
+from ._launch import launch
+from ._op import op
+from ._strides import check_distinct, launch_rows, row_offsets, rows_and_cols
+from ._tune import Target, target
+
+_CALLS = tl.constexpr(256)
+
+
+@dataclass(frozen=True)
+class Tile:
+    GROUPS: int
+    num_warps: int
+
+
+_TILES = {"cpu": Tile(4, 4), "gpu": Tile(1, 2)}
+
+
+@functools.cache
+def pick_tile(target: Target) -> Tile:
+    """Groups of 1024 elements that a program takes; two warps of a GPU load 16 bytes a thread of float32."""
+    return _TILES[target.kind]
+
+
+@triton.jit
+def _words(seed_ptr, slot, calls):
+    """Four words of 32 random bits for each call."""
+    low, high = calls.to(tl.uint32), (calls >> 32).to(tl.uint32)
+    return tl.philox(tl.load(seed_ptr), low, high, low * 0 + slot, low * 0)
+
+
+@triton.jit
+def _drop(x, word, p, scale):
+    compute = tl.float64 if x.dtype == tl.float64 else tl.float32
+    # 24 bits of the word are compared as integers: exact, with nothing kept for p = 1 and all for p = 0.
+    keep = (word >> 8).to(tl.int32) >= tl.ceil(p * 16777216.0).to(tl.int32)
+    return tl.where(keep, x.to(compute) * scale.to(compute), 0.0).to(x.dtype)
+
+
+@triton.jit
+def _dropout_kernel(x_ptr, y_ptr, seed_ptr, slot, n, p: "fp64", scale: "fp64", GROUPS: tl.constexpr):
+    first = tl.program_id(0).to(tl.int64) * GROUPS
+    for group in range(GROUPS):
+        k = tl.arange(0, _CALLS)
+        w0, w1, w2, w3 = _words(seed_ptr, slot, (first + group) * _CALLS + k)
+        start = (first + group) * (4 * _CALLS)
+        for word in tl.static_range(4):
+            offs = start + word * _CALLS + k
+            x = tl.load(x_ptr + offs, mask=offs < n, other=0.0)
+            bits = w0 if word == 0 else (w1 if word == 1 else (w2 if word == 2 else w3))
+            tl.store(y_ptr + offs, _drop(x, bits, p, scale), mask=offs < n)
+
+
+@triton.jit
+def _dropout_rows_kernel(
+    x_ptr, y_ptr, seed_ptr, R, n0, n1, n2,
+    sx0, sx1, sx2, sx3, sy0, sy1, sy2, sy3, se0, se1, se2, se3, first,
+    slot, p: "fp64", scale: "fp64", BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    rows, cols, mask = rows_and_cols(R, n0, BLOCK_R, BLOCK_C)
+    e = first + row_offsets(rows, n1, n2, se1, se2, se3) + cols * se0
+    w0, w1, w2, w3 = _words(seed_ptr, slot, e // (4 * _CALLS) * _CALLS + e % _CALLS)
+    word = e // _CALLS % 4
+    bits = tl.where(word == 0, w0, tl.where(word == 1, w1, tl.where(word == 2, w2, w3)))
+    x = tl.load(x_ptr + row_offsets(rows, n1, n2, sx1, sx2, sx3) + cols * sx0, mask=mask, other=0.0)
+    y_ptrs = y_ptr + row_offsets(rows, n1, n2, sy1, sy2, sy3) + cols * sy0
+    tl.store(y_ptrs, _drop(x, bits, p, scale), mask=mask)
+
+
+def dropout_reference(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
+    e = torch.arange(x.numel(), device=x.device)
+    calls = e // 1024 * 256 + e % 256
+    low32 = 0xFFFFFFFF
+    c0, c1, c2, c3 = calls & low32, calls >> 32, torch.full_like(e, slot), torch.zeros_like(e)
+    k0, k1 = seed & low32, seed >> 32 & low32
+    for _ in range(10):
+        a, b = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = b >> 32 & low32 ^ c1 ^ k0, b & low32, a >> 32 & low32 ^ c3 ^ k1, a & low32
+        k0, k1 = k0 + 0x9E3779B9 & low32, k1 + 0xBB67AE85 & low32
+    words = torch.stack((c0, c1, c2, c3)).gather(0, (e // 256 % 4)[None])
+    keep = (words >> 8).reshape(x.shape) >= p * 2**24
+    return torch.where(keep, x * _scale(p), torch.zeros_like(x))
+
+
+def dropout_inplace_reference(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
+    return x.copy_(dropout_reference(x, p, seed, slot))
+
+
+@op(reference=dropout_reference, flops=lambda x, p, seed, slot=0: x.numel())
+def dropout(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
+    """y = x / (1 - p) with probability 1 - p, else 0; the same call on a gradient is the backward pass.
+
+    Args:
+        x: any shape and strides.
+        p: probability of zero, in [0, 1], taken to a multiple of 2^-24.
+        seed: one int64, on the device of `x`.
+        slot: the operation's number, below 2^31: operations that share a seed take different ones.
+
+    Returns: a fresh tensor, laid out in memory as `torch.empty_like(x)`; a dropped element is 0, be it inf or NaN.
+
+    Raises: ShapeError for p outside of [0, 1] or a seed of more than one element, DtypeError for a seed that is not int64.
+    """
+    y = torch.empty_like(x)
+    _dropout_into(x, y, p, seed, slot)
+    return y
+
+
+@op(reference=dropout_inplace_reference, inplace=("x",), flops=lambda x, p, seed, slot=0: x.numel())
+def dropout_(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
+    """`dropout` in place; returns `x`.
+
+    Raises: as `dropout`, and ShapeError where several elements of `x` share memory (an expanded tensor).
+    """
+    check_distinct("dropout_", x)
+    _dropout_into(x, x, p, seed, slot)
+    return x
+
+
+def _dropout_into(x: Tensor, y: Tensor, p: float, seed: Tensor, slot: int) -> None:
+    if not 0.0 <= p <= 1.0:
+        raise ShapeError(f"dropout: p is {p}; a probability lies in [0, 1]")
+    if seed.dtype != torch.int64:
+        raise DtypeError(f"dropout: seed is {seed.dtype}; it must be torch.int64")
+    if seed.numel() != 1:
+        raise ShapeError(f"dropout: seed is {tuple(seed.shape)}; it holds one element")
+    p = float(p)
+    if x.is_contiguous() and y.is_contiguous():
+        tile = pick_tile(target(x.device))
+        grid = (triton.cdiv(x.numel(), 4 * _CALLS.value * tile.GROUPS),)
+        launch(_dropout_kernel, grid, x, y, seed, slot, x.numel(), p, _scale(p), **asdict(tile))
+    else:
+        numbers = torch.empty(x.shape, device="meta")
+        launch_rows(_dropout_rows_kernel, (x, y), (seed,), (slot, p, _scale(p)), numbers)
+
+
+def _scale(p: float) -> float:
+    return 1.0 / (1.0 - p) if p < 1.0 else 0.0
