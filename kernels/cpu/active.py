@@ -83,11 +83,13 @@ def _by_arguments(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _by_target(init_handles: Callable[[Any], None]) -> Callable[[Any], None]:
-    """A compiled kernel loads for the target that it was compiled for."""
+    """A compiled kernel loads for the target that it was compiled for. Ours is loaded once it has a launcher."""
 
     def chosen(self: Any) -> None:
-        with _On(self.metadata.target.backend == compiler.BACKEND):
-            init_handles(self)
+        on_cpu = self.metadata.target.backend == compiler.BACKEND
+        if not on_cpu or self._run is None:
+            with _On(on_cpu):
+                init_handles(self)
 
     return chosen
 
