@@ -7,8 +7,9 @@ if __name__ == "kernels":
     raise ImportError("import tritonnet.kernels, not kernels: a top-level package of that name belongs to another project")
 
 from . import cpu
-from ._op import OPS, use
+from ._op import OPS, path, use
 from .column_sum import column_sum
+from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
 from .dropout import dropout, dropout_
 from .matmul import matmul
 from .relu import relu, relu_, relu_backward
@@ -16,10 +17,14 @@ from .relu import relu, relu_, relu_backward
 __all__ = [
     "OPS",
     "column_sum",
+    "conv2d",
+    "conv2d_grad_input",
+    "conv2d_grad_weight",
     "cpu",
     "dropout",
     "dropout_",
     "matmul",
+    "path",
     "relu",
     "relu_",
     "relu_backward",
