@@ -124,6 +124,19 @@ def op(
     return declare
 
 
+def path(device: torch.device) -> tuple[str, str]:
+    """What computes on a device ("Triton on the CPU", "the references", ...), and why."""
+    if use.backend == "reference":
+        return "the references", 'use("reference") or TRITONNET_BACKEND=reference asks for them'
+    where = "the CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    if _interpreted():
+        return f"Triton's interpreter on {where}", "TRITON_INTERPRET=1 asks for it"
+    if device.type != "cpu":
+        return f"Triton on {where}", "Triton compiles the kernels for this GPU"
+    reason = cpu.unavailable()
+    return ("the references", reason) if reason else (f"Triton on {where}", "a C compiler builds the kernels")
+
+
 def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
     for value in (*args, *kwargs.values()) if kwargs else args:
         if isinstance(value, Tensor):
