@@ -26,7 +26,7 @@ class Parameter(Tensor, metaclass=_Flagged):
         data: tensor, any shape; its memory is shared, not copied. Default: an empty tensor.
         requires_grad: whether autograd records it, also when made under `torch.no_grad()`.
 
-    Operations on it give plain tensors. A deepcopy has its own memory (a view copies its elements alone) and no gradient.
+    Operations on it give plain tensors. A deepcopy has memory of its own (of a view: its elements) and no gradient.
 
     Raises: DtypeError for an integer tensor with requires_grad=True.
     """
@@ -38,8 +38,8 @@ class Parameter(Tensor, metaclass=_Flagged):
         plain = torch.empty(0) if data is None else data.detach()
         if requires_grad and not (plain.is_floating_point() or plain.is_complex()):
             raise DtypeError(
-                f"Parameter: data is {plain.dtype} and requires_grad=True; only floating-point and complex tensors have "
-                "gradients: pass requires_grad=False, or use Buffer"
+                f"Parameter: data is {plain.dtype} and requires_grad=True; only floating-point and complex tensors "
+                "have gradients: pass requires_grad=False, or use Buffer"
             )
         if type(plain) is Tensor:
             return torch.Tensor._make_subclass(cls, plain, requires_grad)
@@ -100,7 +100,9 @@ class Buffer(Tensor, metaclass=_Flagged):
         return f"Buffer containing:\n{self.data.requires_grad_(self.requires_grad)!r}"
 
 
-def _rebuild_parameter(cls: type[Parameter], data: Tensor, requires_grad: bool, attributes: dict[str, Any]) -> Parameter:
+def _rebuild_parameter(
+    cls: type[Parameter], data: Tensor, requires_grad: bool, attributes: dict[str, Any]
+) -> Parameter:
     parameter = cls(data, requires_grad)
     parameter.__dict__.update(attributes)
     return parameter

@@ -16,7 +16,7 @@ from ._moves import move_parameter
 from ._registry import Registry
 from ._unregistered import warn_of_unregistered
 
-__all__ = ["Module"]
+__all__ = ["Module", "indented"]
 
 
 def _forward_missing(self: "Module", *args: Any, **kwargs: Any) -> Any:
@@ -100,7 +100,7 @@ class Module(Registry):
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move and cast in place: `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`, `to(memory_format=...)`.
+        """Move and cast in place: `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`, `to(memory_format=)`.
 
         dtype applies to floating-point and complex tensors, memory_format to those of 4 and 5 dimensions.
         non_blocking=True copies from pinned memory without waiting.
@@ -115,8 +115,8 @@ class Module(Registry):
             to_dtype = dtype if tensor.is_floating_point() or tensor.is_complex() else None
             if tensor.is_meta and device is not None and device.type != "meta":
                 raise NotImplementedError(
-                    f"{type(self).__name__}.to: a tensor on the meta device has no data to copy; use to_empty(device=...) "
-                    "and then initialise or load"
+                    f"{type(self).__name__}.to: a tensor on the meta device has no data to copy; "
+                    "use to_empty(device=...), then initialise or load"
                 )
             if memory_format is not None and tensor.dim() in (4, 5):
                 return tensor.to(device, to_dtype, non_blocking, memory_format=memory_format)

@@ -63,9 +63,14 @@ class Plan:
         """Raise StateDictError if anything stands against the load."""
         rows = list(self.problems)
         if self.strict:
-            rows = [Row(key, "missing key", describe(self.targets.get(key))) for key in self.keys.missing_keys] + [
-                Row(key, "unexpected key", theirs=describe(self.sources.get(key))) for key in self.keys.unexpected_keys
-            ] + rows
+            rows = (
+                [Row(key, "missing key", describe(self.targets.get(key))) for key in self.keys.missing_keys]
+                + [
+                    Row(key, "unexpected key", theirs=describe(self.sources.get(key)))
+                    for key in self.keys.unexpected_keys
+                ]
+                + rows
+            )
         if rows or self.messages:
             text = f"load_state_dict: the state dict does not fit {self.name}; nothing was loaded"
             raise StateDictError("\n".join([text, *self.messages, *_table(rows + self.notes)]))
@@ -138,7 +143,8 @@ def load_own(
         key = prefix + name
         plan.targets[key] = target
         if key in state_dict:
-            _plan_tensor(plan, module, name, key, state_dict[key], local_metadata.get("assign_to_params_buffers", False))
+            assign = local_metadata.get("assign_to_params_buffers", False)
+            _plan_tensor(plan, module, name, key, state_dict[key], assign)
         elif strict:
             missing_keys.append(key)
     extra_key = prefix + EXTRA_STATE
@@ -176,7 +182,7 @@ def _plan_tensor(plan: Plan, module: "Module", name: str, key: str, source: Any,
     if assign:
         plan.writes.append(lambda: _assign(plan, module, name, target, source))
     elif target.is_meta and not source.is_meta:
-        plan.notes.append(Row(key, "on the meta device: nothing copied, use assign=True", describe(target), describe(source)))
+        plan.notes.append(Row(key, "nothing copied to meta: use assign=True", describe(target), describe(source)))
     else:
         if torch.promote_types(source.dtype, target.dtype) != target.dtype:
             plan.notes.append(Row(key, "narrower dtype", describe(target), describe(source)))
@@ -211,9 +217,8 @@ def _assign(plan: Plan, module: "Module", name: str, target: Tensor, source: Ten
 def _same_bits(a: Any, b: Tensor) -> bool:
     if not isinstance(a, Tensor) or a.shape != b.shape or a.dtype != b.dtype or a.device != b.device:
         return False
-    if a.data_ptr() == b.data_ptr() and a.stride() == b.stride() or a.is_meta:
-        return True
-    return torch.equal(_bits(a), _bits(b))
+    same_memory = a.is_meta or (a.data_ptr() == b.data_ptr() and a.stride() == b.stride())
+    return same_memory or torch.equal(_bits(a), _bits(b))
 
 
 def _bits(tensor: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ _TAKES = {"parameter": "a Parameter or None", "buffer": "a Buffer, a tensor or N
 class _Registered(MutableMapping[str, Any]):
     """What a module holds of one kind, by name: a live view that torch.nn.Module's users know as `_parameters` etc."""
 
-    def __init__(self, module: "Module", kind: Kind) -> None:
+    def __init__(self, module: "Registry", kind: Kind) -> None:
         self._values = module.__dict__
         self._all_names = module._registered
         self._names = module._registered[kind]
@@ -59,10 +59,10 @@ class _Registered(MutableMapping[str, Any]):
 
 
 def _view(kind: Kind) -> Any:
-    def get(self: "Module") -> _Registered:
+    def get(self: "Registry") -> _Registered:
         return _Registered(self, kind)
 
-    def replace(self: "Module", members: Mapping[str, Any]) -> None:
+    def replace(self: "Registry", members: Mapping[str, Any]) -> None:
         members, view = dict(members), _Registered(self, kind)
         view.clear()
         view.update(members)
@@ -71,8 +71,9 @@ def _view(kind: Kind) -> Any:
 
 
 @functools.lru_cache(maxsize=256)
-def _of_torch_nn(cls: type) -> bool:
-    return any(base.__module__.startswith("torch.nn.") and base.__name__ in ("Module", "Parameter") for base in cls.__mro__)
+def _of_torch_nn(cls: type[Any]) -> bool:
+    origins = [(base.__module__.partition("nn.")[0], base.__name__) for base in cls.__mro__]
+    return ("torch.", "Module") in origins or ("torch.", "Parameter") in origins
 
 
 def _kind_of(value: object) -> Kind | None:
@@ -87,7 +88,7 @@ class Registry:
     """Named parameters, buffers and child modules, registered by assignment; torch.nn.Module's rules and names."""
 
     _registered: dict[Kind, dict[str, bool]]
-    """Registered names by kind, in order; the value says whether the state dict holds them (for buffers: persistent)."""
+    """Registered names by kind, in order; the value says whether the state dict holds them (buffers: persistent)."""
 
     _parameters = _view("parameter")
     _buffers = _view("buffer")
@@ -134,9 +135,14 @@ class Registry:
         if not isinstance(name, str):
             raise ModuleError(f"{type(self).__name__}: the name of a {kind} is a string, and {name!r} is not")
         if "." in name or not name:
-            raise ModuleError(f"{type(self).__name__}: {kind} name {name!r} is empty or has a dot, which separates names")
-        if hasattr(self, name) and name not in self._registered[kind]:
-            raise ModuleError(f"{type(self).__name__}: attribute {name!r} already exists; a {kind} cannot take its name")
+            raise ModuleError(f"{type(self).__name__}: {kind} name {name!r} is empty or has a dot, which parts names")
+        self._check_free(self, kind, name)
+
+    def _check_free(self, owner: object, kind: Kind, name: str) -> None:
+        if hasattr(owner, name) and name not in self._registered[kind]:
+            raise ModuleError(
+                f"{type(self).__name__}: attribute {name!r} exists already; a {kind} cannot take its name"
+            )
 
     def _store(self, kind: Kind, name: str, value: Any, persistent: bool = True) -> None:
         _Registered(self, kind)[name] = value
@@ -163,11 +169,11 @@ class Registry:
         held = self._kind(name)
         if held is not None and value is None:
             self.__dict__[name] = None
-        elif kind == "parameter" or kind == "buffer" and held in (None, "buffer"):
-            self._check_class_attribute(kind, name)
-            if held != kind:
-                self.__dict__.pop(name, None)
-                self._registered[held].pop(name) if held else None
+        elif kind == "parameter" or (kind == "buffer" and held in (None, "buffer")):
+            self._check_free(type(self), kind, name)
+            if held != kind and name in self.__dict__:
+                del self.__dict__[name]
+                self._registered.get(held or "", {}).pop(name, None)
             if kind == "parameter":
                 self.register_parameter(name, value)
             else:
@@ -178,17 +184,13 @@ class Registry:
             self.register_buffer(name, value, self._registered["buffer"][name])
         elif held is not None:
             raise self._refusal(held, name, value)
-        elif _of_torch_nn(type(value)):
+        elif _of_torch_nn(type(value)):  # type: ignore[arg-type]
             raise ModuleError(
-                f"{type(self).__name__}.{name}: a {type(value).__module__}.{type(value).__name__} is torch.nn's and would "
+                f"{type(self).__name__}.{name}: {type(value).__module__}.{type(value).__name__} is torch.nn's and would "
                 "not be registered here; use tritonnet's class of that name"
             )
         else:
             object.__setattr__(self, name, value)
-
-    def _check_class_attribute(self, kind: Kind, name: str) -> None:
-        if hasattr(type(self), name) and name not in self._registered[kind]:
-            raise ModuleError(f"{type(self).__name__}: attribute {name!r} already exists; a {kind} cannot take its name")
 
     def __getattr__(self, name: str) -> Any:
         if name == "_registered":
@@ -222,8 +224,8 @@ class Registry:
         if self in memo:
             return
         if remove_duplicate:
-            memo.add(self)
-        yield prefix, self
+            memo.add(self)  # type: ignore[arg-type]
+        yield prefix, self  # type: ignore[misc]
         for name, module in self._members("module"):
             yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
@@ -268,7 +270,7 @@ class Registry:
         self, kind: Kind, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Any]]:
         seen: set[Tensor] = set()
-        modules: Iterable[tuple[str, Module]] = [(prefix, self)]
+        modules: Iterable[tuple[str, Registry]] = [(prefix, self)]
         if recurse:
             modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
         for path, module in modules:
@@ -281,13 +283,13 @@ class Registry:
 
     def get_submodule(self, target: str) -> "Module":
         """The module under a dotted name ("" is this one). Raises: ModuleError (an AttributeError) if there is none."""
-        module = self
+        module: Registry = self
         for name in target.split(".") if target else []:
             child = getattr(module, name, None)
             if not isinstance(child, Registry):
                 raise ModuleError(f"{type(module).__name__} has no module {name!r} (looking for {target!r})")
             module = child
-        return module
+        return module  # type: ignore[return-value]
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter under a dotted name. Raises: ModuleError (an AttributeError) if there is none."""

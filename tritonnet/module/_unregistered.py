@@ -19,7 +19,7 @@ _LOOKED_AT = 1000  # items of a container: enough for any list of layers, and a 
 
 
 def warn_of_unregistered(root: "Registry") -> None:
-    """Warn, once a class, of modules and parameters in plain containers and of copies of parameters that are not leaves.
+    """Warn, once a class, of modules and parameters in plain containers and of computed copies of parameters.
 
     What a registered attribute of `root` also reaches is left alone: a list that later fed a Sequential is honest code.
     """
@@ -51,16 +51,12 @@ def warn_of_unregistered(root: "Registry") -> None:
 def _container_text(container: Any, reached: set[int]) -> str:
     for item in _items(container, set()):
         if id(item) not in reached:
-            kind, plain = type(item).__name__, type(container).__name__
+            holder = f"is a {type(container).__name__} that holds a {type(item).__name__}"
             if isinstance(item, Parameter):
-                return (
-                    f"is a {plain} that holds a {kind}: it is not trained, moved or saved. "
-                    "Assign each Parameter to an attribute of its own, or use nn.ParameterList or nn.ParameterDict"
-                )
-            layers = "nn.ModuleDict" if isinstance(container, dict) else "nn.ModuleList"
+                return f"{holder}: it is not trained, moved or saved. Give each Parameter an attribute of its own"
             return (
-                f"is a {plain} that holds a {kind}: its parameters are not trained, moved or saved, "
-                f"and train() and eval() pass it by. Use {layers} (or keep it hidden on purpose, and ignore this)"
+                f"{holder}: its parameters are not trained, moved or saved, and train() and eval() pass it by. "
+                "Use nn.ModuleList, or attributes of their own (a module hidden on purpose can stay)"
             )
     return ""
 
@@ -76,12 +72,12 @@ def _items(container: Any, seen: set[int]) -> Iterator[Any]:
     for value in itertools.islice(values, _LOOKED_AT):
         if isinstance(value, _CONTAINERS):
             yield from _items(value, seen)
-        elif isinstance(value, Registry) or isinstance(value, Tensor) and isinstance(value, Parameter):
+        elif isinstance(value, Registry | Parameter):
             yield value
 
 
 def _copy_text(tensor: Tensor, reached: set[int]) -> str:
-    """Text on a tensor that one operation made of a Parameter which nothing reaches, e.g. `Parameter(...).to(device)`."""
+    """On a tensor that one operation made of a Parameter which nothing reaches, e.g. `Parameter(...).to(device)`."""
     if tensor.grad_fn is None:
         return ""
     sources = [node.variable for node, _ in tensor.grad_fn.next_functions if hasattr(node, "variable")]

@@ -1,1 +1,37 @@
-""""""
+"""Layers, and all that `import tritonnet.nn as nn` needs to stand in for `import torch.nn as nn`."""
+
+import sys
+
+from .. import functional, init, parameter
+from ..module import Module
+from ..parameter import Buffer, Parameter
+from .containers import ModuleList, Sequential
+from .conv2d import Conv2d
+from .dropout import Dropout
+from .flatten import Flatten
+from .identity import Identity
+from .linear import Linear
+from .loss import CrossEntropyLoss
+from .relu import ReLU
+
+__all__ = [
+    "Buffer",
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "Linear",
+    "Module",
+    "ModuleList",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "functional",
+    "init",
+    "parameter",
+]
+
+# `import tritonnet.nn.functional as F` finds the same module as `tritonnet.functional`.
+for _module in (functional, init, parameter):
+    sys.modules[f"{__name__}.{_module.__name__.rpartition('.')[2]}"] = _module

@@ -1,0 +1,71 @@
+"""Optimizer state by parameter name: torch keeps it by position, which another order of layers would mix up."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ..errors import CheckpointError
+from ..module import Module
+from ._values import decode, encode
+
+
+def to_document(optimizer: Optimizer, module: Module, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The optimizer's state dict, with names in place of positions; its tensors are added as optimizer/<name>/..."""
+    names = _names(optimizer, module)
+    state_dict = optimizer.state_dict()
+    flat = [name for group in names for name in group]
+    state = {str(flat[key]) if isinstance(key, int) else key: value for key, value in state_dict.pop("state").items()}
+    groups = [
+        {**group, "params": group_names}
+        for group, group_names in zip(state_dict.pop("param_groups"), names, strict=True)
+    ]
+    return {
+        "class": type(optimizer).__name__,
+        "state": {name: encode(value, f"optimizer/{name}", tensors) for name, value in state.items()},
+        "groups": encode(groups, "optimizer/groups", tensors),
+        "more": encode(dict(state_dict), "optimizer", tensors),
+    }
+
+
+def to_state_dict(
+    document: dict[str, Any], tensors: dict[str, Tensor], optimizer: Optimizer, module: Module, path: str
+) -> dict[str, Any]:
+    """The state dict that `optimizer.load_state_dict` takes. Raises: CheckpointError where the two do not fit."""
+    if document["class"] != type(optimizer).__name__:
+        raise CheckpointError(f"{path}: holds the state of {document['class']}, not of {type(optimizer).__name__}")
+    names = _names(optimizer, module)
+    groups = decode(document["groups"], tensors)
+    if len(groups) != len(names):
+        raise CheckpointError(f"{path}: the optimizer has {len(names)} parameter groups, the file {len(groups)}")
+    position = {name: index for index, name in enumerate(name for group in names for name in group)}
+    for index, (group, here) in enumerate(zip(groups, names, strict=True)):
+        if missing := sorted(set(here) ^ set(group["params"])):
+            raise CheckpointError(
+                f"{path}: parameter group {index} is not the optimizer's; only one of the two has {', '.join(missing)}"
+            )
+        group["params"] = [position[name] for name in here]
+        if "param_names" in group:
+            group["param_names"] = list(here)
+    state = {position.get(name, name): decode(value, tensors) for name, value in document["state"].items()}
+    return {"state": state, "param_groups": groups, **decode(document["more"], tensors)}
+
+
+def by_name(document: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The saved state as plain values, by parameter name."""
+    return {key: decode(value, tensors) for key, value in document.items()}
+
+
+def _names(optimizer: Optimizer, module: Module) -> list[list[str]]:
+    """Names of each group's parameters. Raises: CheckpointError for a parameter that the module does not have."""
+    name_of = {id(param): name for name, param in module.named_parameters()}
+    names = []
+    for index, group in enumerate(optimizer.param_groups):
+        for position, param in enumerate(group["params"]):
+            if id(param) not in name_of:
+                raise CheckpointError(
+                    f"{type(optimizer).__name__}: parameter {position} of group {index}, {tuple(param.shape)}, is "
+                    f"not one of {type(module).__name__}'s; its state has no name in a checkpoint"
+                )
+        names.append([name_of[id(param)] for param in group["params"]])
+    return names

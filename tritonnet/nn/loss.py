@@ -1,0 +1,50 @@
+"""Losses as modules."""
+
+import warnings
+
+from torch import Tensor
+
+from .. import functional as F
+from ..module import Module
+
+
+class CrossEntropyLoss(Module):
+    """-log softmax(input)[target], weighted and averaged; see functional.cross_entropy.
+
+    Args:
+        weight: [C], a weight for each class; a buffer of the module.
+        ignore_index: targets of this value count for nothing.
+        reduction: "mean" (weighted), "sum" or "none".
+        label_smoothing: share in [0, 1] of the target's mass that is spread evenly over all classes.
+        size_average, reduce: the old spelling of reduction.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        ignore_index: int = -100,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if size_average is not None or reduce is not None:
+            reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
+            warnings.warn(f"size_average and reduce are deprecated; use reduction={reduction!r}", stacklevel=2)
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.register_buffer("weight", weight)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(
+            input,
+            target,
+            weight=self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
