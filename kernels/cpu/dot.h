@@ -26,12 +26,6 @@
 #define TN_KC 256
 #define TN_PACK_ROWS 32
 
-#if defined(__clang__)
-#define TN_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define TN_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 typedef float tn_vector_f32 __attribute__((vector_size(TN_VECTOR), aligned(4), may_alias));
 typedef double tn_vector_f64 __attribute__((vector_size(TN_VECTOR), aligned(8), may_alias));
 

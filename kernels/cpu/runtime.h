@@ -16,6 +16,13 @@
 #define TN_INLINE static inline __attribute__((always_inline, unused))
 #define TN_STATIC static __attribute__((noinline, unused))
 
+/* Before a loop of a few constant steps over an array of vectors, so that the array stays in registers. */
+#if defined(__clang__)
+#define TN_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define TN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* One argument of a kernel: integers are sign-extended, floats of any width arrive as double. */
 typedef union {
     int64_t i;
