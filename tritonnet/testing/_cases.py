@@ -1,8 +1,7 @@
-"""The cases of a check: each dimension, hyper-parameter, layout and gradient varied while the others keep a base value."""
+"""The cases of a check: each dimension, hyper-parameter, layout and gradient varied while the others keep a base."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import Any
 
 import torch
@@ -47,7 +46,7 @@ def cases(
     seeds: Sequence[int],
     layouts: Sequence[str],
 ) -> Iterator[Case]:
-    """Axis by axis, in every dtype; layouts and single gradients in the first dtype, and one mixture of layouts in each other."""
+    """Axis by axis, in every dtype; single gradients and all layouts in the first one, a mixture of layouts in others."""
     for seed in seeds:
         for at, dtype in enumerate(dtypes):
             base = Case(dtype, _base(dims), seed, grad=grad, threads=True)

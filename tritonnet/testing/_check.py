@@ -1,4 +1,4 @@
-"""check: one function against its float64 reference, over sizes, dtypes, hyper-parameters, layouts, gradients and repeats."""
+"""check: a function against its float64 reference, over sizes, dtypes, layouts, gradients, repeats."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +14,8 @@ from ._cases import Case, Dimension, Input, cases, labelled, make, tensors
 from ._memory import LAYOUTS, Placed, Poison, bits, sentinel
 
 _REPORTED = 4
+_AFTERWARDS = "after the call, "
+_GRADIENT = "gradient of "
 
 
 def check(
@@ -31,28 +33,29 @@ def check(
     layouts: Sequence[str] = LAYOUTS,
     input_roundoff: float = 0.0,
 ) -> list[str]:
-    """Fails unless `fn` computes what `reference` computes in float64, within a derived bound, and touches nothing else.
+    """Fails unless `fn` computes what `reference` does in float64, within a derived bound, and touches nothing else.
 
     Both are called with the inputs in order, positionally, and with the keywords of one entry of `hyper`. The reference
-    gets the very same values as float64 tensors on the CPU. What is compared: every result, every input written in place, every
-    gradient. `tritonnet.testing._bounds` derives the bound from dtype, reduction length and measured condition.
+    gets the very same values as float64 tensors on the CPU. What is compared: every result, every input written in
+    place, every gradient. `tritonnet.testing._bounds` derives the bound from dtype, number of terms and condition.
+    Shapes must be the reference's, and dtypes those that it gives for the inputs in their own dtypes.
 
-    The cases go axis by axis: each dimension through its sizes while the others keep their base (the smallest size above 1),
-    then all at their largest; each entry of `hyper`; each mixture of layouts, of inputs and incoming gradients; each
-    gradient alone. In every case: memory from torch.empty holds sentinels, bands before and after every tensor must stay as they
-    were, inputs too, and a second call (at the base and at the largest sizes also one on another number of threads) must give
-    the same bits.
+    The cases go axis by axis: each dimension through its sizes while the others keep their base (the smallest size
+    above 1), then all at their largest; each entry of `hyper`; each mixture of layouts, of inputs and incoming
+    gradients; each gradient alone. In every case: memory from torch.empty holds sentinels; bands before and after every
+    tensor, and inputs that are not written in place, must stay as they were; a second call (at the base and at the
+    largest sizes also one on another number of threads) must give the same bits.
 
     Args:
-        inputs: name to dimensions, `{"x": ("B", "N")}`, for normal random values; or a factory `(sizes, generator) -> value`,
-            where the value is a tensor, a list of tensors, or anything else, handed on. Factories' float64 tensors are
-            rounded to the dtype of the case; other dtypes are kept.
-        dims: name to sizes, or to a function of the sizes chosen before it: `{"H": [3, 8], "P": lambda sizes: sizes["H"] - 2}`.
+        inputs: name to dimensions, `{"x": ("B", "N")}`, for normal random values; or a factory `(sizes, generator) ->
+            value`, where the value is a tensor, a list of tensors, or anything else, handed on. Float64 tensors from a
+            factory are rounded to the dtype of the case; other dtypes are kept.
+        dims: name to sizes, or to a function of the sizes chosen before it, `{"H": [3, 8], "P": lambda s: s["H"] - 2}`.
         grad: names of the inputs whose gradients are compared, for random incoming gradients.
-        hyper: keyword arguments, each dictionary tried in turn; without any, and always first, none are given.
+        hyper: keyword arguments; each dictionary is tried at the base. All other cases are called without any.
         device: "cuda" where there is one, else "cpu".
         inplace: names of the inputs that fn writes; what `fn.inplace` says if not given.
-        layouts: those that fn takes.
+        layouts: those that fn takes, of `tritonnet.testing.LAYOUTS`.
         input_roundoff: a relative rounding of the inputs that fn may do, as the 2**-11 of TF32.
 
     Returns: the names of the cases.
@@ -87,9 +90,6 @@ def check(
     return names
 
 
-Arrive = Callable[[dict[str, Tensor]], list[Tensor]]
-
-
 @dataclass(frozen=True)
 class _Subject:
     """What is checked, and how one case of it runs."""
@@ -117,9 +117,9 @@ class _Subject:
                     incoming[label] = Placed(values.to(dtypes[label]), layout, self.device)
             return [_upcast(incoming[label].tensor) for label in results]
 
-        def exact(change: Callable[[Tensor], Tensor] = lambda value: value) -> Results:
-            values = {name: tensors(lambda v: change(_upcast(v)), value) for name, value in given.items()}
-            return self._outcome(self.reference, values, case, lambda results: [change(g) for g in arrive(results)])
+        def exact(disturb: Callable[[Tensor], Tensor] = lambda value: value) -> Results:
+            values = {name: tensors(lambda v: disturb(_upcast(v)), value) for name, value in given.items()}
+            return self._outcome(self.reference, values, case, lambda results: [disturb(g) for g in arrive(results)])
 
         def call() -> tuple[Results, list[str]]:
             return self._call(given, placed, incoming, case)
@@ -148,7 +148,7 @@ class _Subject:
         if not found and case.threads and self.device.type == "cpu":
             count = 2 if torch.get_num_threads() == 1 else 1
             with _threads(count):
-                found += _differing(f"a call on {count} thread(s)", first, *call())
+                found += _differing(f"a call on {count} thread{'s' * (count > 1)}", first, *call())
         return found
 
     def line(self, case: Case) -> str:
@@ -185,7 +185,13 @@ class _Subject:
                 found[_AFTERWARDS + label] = found[_GRADIENT + label] = tensor.dtype
         return found
 
-    def _outcome(self, function: Callable[..., Any], values: dict[str, Any], case: Case, arrive: Arrive) -> Results:
+    def _outcome(
+        self,
+        function: Callable[..., Any],
+        values: dict[str, Any],
+        case: Case,
+        arrive: Callable[[dict[str, Tensor]], list[Tensor]],
+    ) -> Results:
         """Everything that is compared, by label: results, inputs written in place, gradients."""
         wanted = {_GRADIENT + label: leaf for name in case.grad for label, leaf in labelled(name, values[name]).items()}
         for leaf in wanted.values():
@@ -197,7 +203,9 @@ class _Subject:
         if wanted:
             roots = {label: result for label, result in results.items() if result.requires_grad}
             leaves = list(wanted.values())
-            gradients = torch.autograd.grad(list(roots.values()), leaves, arrive(roots), allow_unused=True)
+            gradients = [None] * len(leaves)
+            if roots:
+                gradients = torch.autograd.grad(list(roots.values()), leaves, arrive(roots), allow_unused=True)
             outcome |= dict(zip(wanted, gradients, strict=True))
             for leaf in leaves:
                 leaf.requires_grad_(False)
@@ -207,17 +215,21 @@ class _Subject:
         self, given: dict[str, Any], placed: dict[str, Placed], incoming: dict[str, Placed], case: Case
     ) -> tuple[Results, list[str]]:
         """fn once in poisoned memory, and what it wrote that was not its own; inputs are as before afterwards."""
+
+        def arrive(roots: dict[str, Tensor]) -> list[Tensor]:
+            if roots.keys() != incoming.keys():
+                raise ValueError(f"gradients flow from {', '.join(roots)}, in the reference from {', '.join(incoming)}")
+            return [one.tensor for one in incoming.values()]
+
         versions = {label: one.tensor._version for label, one in placed.items()}
         with Poison() as poison:
-            outcome = self._outcome(self.fn, given, case, lambda results: [incoming[label].tensor for label in results])
+            outcome = self._outcome(self.fn, given, case, arrive)
         outcome = {label: None if value is None else value.clone() for label, value in outcome.items()}
         found = [damage] if (damage := poison.broken_guard()) else []
         written = {label for name in self.inplace for label in labelled(name, given[name])}
-        for label in written:
-            tensor = placed[label].tensor
-            if tensor.numel() and tensor._version == versions[label]:
-                found.append(f"{label}: written in place, but its version counter stands still")
         for label, one in placed.items():
+            if label in written and one.tensor.numel() and one.tensor._version == versions[label]:
+                found.append(f"{label}: written in place, but its version counter stands still")
             if damage := one.damage(written=label in written):
                 found.append(f"input {label}: {damage}")
         for label, one in incoming.items():
@@ -225,9 +237,7 @@ class _Subject:
                 found.append(f"incoming gradient of {label}: {damage}")
         return outcome, found
 
-    def _mismatch(
-        self, label: str, got: Tensor, want: Tensor, scale: Tensor | None, dtype: torch.dtype
-    ) -> list[str]:
+    def _mismatch(self, label: str, got: Tensor, want: Tensor, scale: Tensor | None, dtype: torch.dtype) -> list[str]:
         """What is wrong with one result; without a scale, nothing but the rounding of the result is allowed."""
         if got.shape != want.shape:
             return [f"{label}: shape {tuple(got.shape)}, expected {tuple(want.shape)}"]
@@ -235,44 +245,43 @@ class _Subject:
             return [f"{label}: {got.dtype}, expected {dtype}"]
         if got.device.type != self.device.type:
             return [f"{label}: on {got.device}, expected {self.device}"]
-        got = got.cpu()
-        value = got.double()
-        difference = (value - want.double()).abs()
+        got = got.cpu().flatten()
+        want, shape = want.flatten(), want.shape
         allowed = torch.zeros(want.shape, dtype=torch.float64)
+        value = got.double()
+        right = (value == want) | (value.isnan() & want.isnan())
         if dtype.is_floating_point:
-            allowed = bound(want, allowed if scale is None else scale, dtype, self.input_roundoff)
-        right = (difference <= allowed) | (value == want) | (got.isnan() & want.isnan())
-        if dtype.is_floating_point:
+            allowed = bound(want, allowed if scale is None else scale.flatten(), dtype, self.input_roundoff)
+            right |= (value - want).abs() <= allowed
             right |= (want.abs() > torch.finfo(dtype).max) & (value == want.sign() * inf)
         if right.all():
             return []
-        badness = torch.nan_to_num(difference, nan=inf, posinf=inf) / allowed.clamp_min(1e-300)
+        off = (value - want.double()).abs()
+        badness = torch.nan_to_num(off, nan=inf) / allowed.clamp_min(torch.finfo(torch.float64).smallest_normal)
         worst = int(torch.where(right, -1.0, badness).argmax())
-        at = [int(i) for i in torch.unravel_index(torch.tensor(worst), want.shape)] if want.dim() else []
-        element = got.flatten()[worst]
-        unwritten = ", never written" if int(bits(element)) == sentinel(dtype) else ""
+        at = [int(i) for i in torch.unravel_index(torch.tensor(worst), shape)] if shape else []
+        unwritten = ", never written" if int(bits(got[worst])) == sentinel(dtype) else ""
         return [
-            f"{label}: {int((~right).sum())} of {want.numel()} elements are wrong, worst at {at}: got {element.item()!r}{unwritten}, "
-            f"expected {want.flatten()[worst].item()!r}, off by {difference.flatten()[worst].item():.3g}, "
-            f"allowed {allowed.flatten()[worst].item():.3g}"
+            f"{label}: {int((~right).sum())} of {want.numel()} elements are wrong, the worst at {at}: "
+            f"got {got[worst].item()!r}{unwritten}, expected {want[worst].item()!r}, "
+            f"off by {off[worst].item():.3g}, allowed {allowed[worst].item():.3g}"
         ]
 
 
-_AFTERWARDS = "after the call, "
-_GRADIENT = "gradient of "
-
-
 def _upcast(value: Tensor) -> Tensor:
-    """A copy on the CPU, in float64 where it is floating-point."""
+    """A contiguous copy on the CPU, in float64 where it is floating-point."""
     value = value.detach().cpu()
-    return value.to(torch.float64, copy=True).contiguous() if value.is_floating_point() else value.clone()
+    dtype = torch.float64 if value.is_floating_point() else value.dtype
+    return value.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def _differing(which: str, first: Results, second: Results, found: list[str]) -> list[str]:
     """What differs in any bit between two calls, after what the second was found to do."""
     for label, one in first.items():
         other = second.get(label)
-        if (one is None) != (other is None) or (one is not None and other is not None and not torch.equal(bits(one), bits(other))):
+        if one is None and other is None:
+            continue
+        if one is None or other is None or not torch.equal(bits(one), bits(other)):
             found.append(f"{label}: {which} gives other bits")
     return found
 
@@ -292,4 +301,4 @@ def _generator(case: Case, at: int) -> torch.Generator:
 
 
 def _name(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__qualname__", repr(function))).rpartition(".<locals>.")[2]
+    return str(getattr(function, "__name__", function))

@@ -53,7 +53,7 @@ class Guarded:
         self.tensor = torch.empty(0, dtype=dtype, device=device).set_(storage, self.start, size, stride)
 
     def broken_guard(self) -> str:
-        """"" or where an element outside of the tensor was written."""
+        """Where elements outside of the tensor were written, or nothing."""
         for outside, shift, where in (
             (self.buffer[: self.start], -self.start, "before its start"),
             (self.buffer[self.stop :], 1, "after its end"),
@@ -83,7 +83,7 @@ class Placed(Guarded):
             torch.as_strided(self.tensor.detach(), self._stored, self.tensor.stride()).copy_(self._values)
 
     def damage(self, *, written: bool) -> str:
-        """"" or what was changed that should not have been; `written`: its own elements may be."""
+        """What was changed that should not have been, or nothing; `written`: its own elements may be."""
         found = self.broken_guard()
         if found:
             return found
@@ -143,7 +143,7 @@ _FILLED = {
 
 
 class Poison(TorchFunctionMode):
-    """While it is entered, what torch.empty and its kin give holds sentinels, and every allocation stands between guards.
+    """While it is entered, torch.empty and its kin give sentinels, and every allocation stands between guards.
 
     Holds for backward too: the autograd engine carries the mode into its threads.
     """
@@ -167,7 +167,7 @@ class Poison(TorchFunctionMode):
         return guarded.tensor.requires_grad_(made.requires_grad)
 
     def broken_guard(self) -> str:
-        """"" or which allocation was written outside of its bounds."""
+        """Which allocation was written outside of its bounds, and where, or nothing."""
         for guarded in self.allocated:
             found = guarded.broken_guard()
             if found:
