@@ -1,0 +1,405 @@
+"""One loop nest over the lanes of a tile: expressions are placed at the outermost loop that their indices need.
+
+A nest that is given forms (see forms.py) addresses memory as base + index * step, so that the C compiler sees plain arrays,
+and turns masks into loop bounds; `fits` and `flags` are what has to hold for that. Without forms the arithmetic is literal.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from .elements import computed, from_memory, stored, stored_size
+from .expressions import pointwise
+from .forms import Fit, Form, Forms, Pointer, Scalar, add, multiply, text
+from .program import Program
+from .ttir import Block, Operation, Value
+
+Index = tuple[str, ...]
+_ATOM = re.compile(r"[\w.]+")
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+class Nest:
+    """Loops over `order` (dimensions of `shape`, outermost first; dimensions of size 1 have no loop)."""
+
+    def __init__(self, program: Program, shape: Sequence[int], order: Sequence[int], forms: Forms | None = None) -> None:
+        self.program = program
+        self.shape = tuple(shape)
+        self.order = [dim for dim in order if self.shape[dim] > 1]
+        self.forms = forms
+        self.variables = {dim: program.fresh("i") for dim in self.order}
+        self.index: Index = tuple(self.variables.get(dim, "0") for dim in range(len(self.shape)))
+        self.levels: list[list[tuple[str, str]]] = [[] for _ in range(len(self.order) + 1)]
+        self.bounds: dict[int, list[tuple[str, Scalar]]] = {}
+        self.fits: set[Fit] = set()
+        self.flags: set[str] = set()
+        self.loads: dict[Value, tuple[Pointer | None, Index]] = {}
+        self._limit: dict[int, tuple[str, str]] = {}
+        self._level = {name: self.order.index(dim) + 1 for dim, name in self.variables.items()}
+        self._known: dict[tuple[Value, Index], str] = {}
+        self._rows: dict[tuple[Value, Index], str] = {}
+
+    @property
+    def innermost(self) -> int:
+        return len(self.order)
+
+    def put(self, line: str) -> None:
+        """A line of the innermost loop."""
+        self.levels[-1].append(("line", line))
+
+    def level(self, expression: str) -> int:
+        return max([0, *(self._level.get(name, 0) for name in _NAME.findall(expression))])
+
+    def temporary(self, kind: str, expression: str, level: int | None = None) -> str:
+        if _ATOM.fullmatch(expression):
+            return expression
+        level = self.level(expression) if level is None else level
+        name = self.program.fresh("v")
+        self._level[name] = level
+        space = "" if kind.endswith("*") else " "
+        self.levels[level].append(("line", f"{'' if kind.endswith('*') else 'const '}{kind}{space}{name} = {expression};"))
+        return name
+
+    def linear(self, index: Sequence[str], shape: Sequence[int]) -> str:
+        terms, stride = [], 1
+        for at, size in zip(reversed(index), reversed(shape), strict=True):
+            if at != "0" and size > 1:
+                terms.append(at if stride == 1 else f"{at} * {stride}")
+            stride *= size
+        return " + ".join(reversed(terms)) or "0"
+
+    # Masks
+
+    def restrict(self, mask: Value | None, index: Index | None = None) -> str:
+        """Limits the nest to the lanes of the mask; returns what is left to test for each lane ("1": nothing)."""
+        lanes = []
+        for part, at in self._conjuncts(mask, index or self.index) if mask is not None else ():
+            if (part, at) in self._known:
+                continue
+            if self.forms is not None and self._bound(part, at):
+                self._known[part, at] = "1"
+                continue
+            condition = self.expression(part, at)
+            level = self.level(condition)
+            if level == self.innermost and self.order:
+                lanes.append(condition)
+            else:
+                self.levels[level].append(("guard", condition))
+                self._known[part, at] = "1"
+        return " & ".join(lanes) or "1"
+
+    def _conjuncts(self, value: Value, index: Index) -> list[tuple[Value, Index]]:
+        index = _flat(index, value)
+        producer = value.producer
+        if value.type.is_tensor and value not in self.program.tiles and value not in self.program.shifted and producer:
+            if producer.name == "arith.andi":
+                return [part for operand in producer.operands for part in self._conjuncts(operand, index)]
+            if producer.name == "tt.broadcast":
+                return self._conjuncts(producer.operands[0], index)
+            if producer.name == "tt.expand_dims":
+                axis = producer.integer("axis")
+                return self._conjuncts(producer.operands[0], index[:axis] + index[axis + 1 :])
+            if producer.name == "tt.splat":
+                return self._conjuncts(producer.operands[0], ())
+            if producer.name == "arith.constant" and producer.text == "true":
+                return []
+        return [(value, index)]
+
+    def _bound(self, part: Value, index: Index) -> bool:
+        """Takes an affine comparison along one dimension as a bound of its loop."""
+        producer, forms = part.producer, self.forms
+        if producer is None or producer.name != "arith.cmpi" or part in self.program.tiles or forms is None:
+            return False
+        predicate = producer.word
+        if predicate not in ("slt", "sle", "sgt", "sge") or not part.type.is_tensor:
+            return False
+        left, right = producer.operands
+        if predicate in ("slt", "sle"):
+            left, right = right, left
+        great, small = forms.of(left), forms.of(right)
+        if great is None or small is None:
+            return False
+        great, small = forms.fitted(great, left), forms.fitted(small, right)
+        steps = [add(a, multiply(b, -1)) for a, b in zip(great.steps, small.steps, strict=True)]
+        base = add(great.base, multiply(small.base, -1))
+        if predicate in ("slt", "sgt"):
+            base = add(base, -1)
+        dims = {name: dim for dim, name in self.variables.items()}
+        along = [(dims[at], step) for at, step in zip(index, steps, strict=True) if at in dims and step != 0]
+        if any(great.vectors) or any(small.vectors) or len(along) != 1 or along[0][1] not in (1, -1):
+            return False
+        self._need(great, small)
+        dim, step = along[0]
+        self.bounds.setdefault(dim, []).append(("high", add(base, 1)) if step == -1 else ("low", multiply(base, -1)))
+        return True
+
+    def _need(self, *forms: Form) -> None:
+        for form in forms:
+            self.fits |= form.fits
+            self.flags |= form.flags
+
+    # Values
+
+    def expression(self, value: Value, index: Index) -> str:
+        """The C expression of a value's lane; a name, or a literal."""
+        if not value.type.is_tensor:
+            return self.program.names[value]
+        index = _flat(index, value)
+        key = (value, index)
+        if key not in self._known:
+            self._known[key] = self.temporary(computed(value.type.element), self._evaluate(value, index))
+        return self._known[key]
+
+    def evaluate(self, value: Value) -> str:
+        """The C expression of a scalar that has no name yet."""
+        return self._evaluate(value, ())
+
+    def _evaluate(self, value: Value, index: Index) -> str:
+        program, element = self.program, value.type.element
+        if value in program.tiles:
+            return f"{program.tiles[value].name}[{self.linear(index, value.type.dims)}]"
+        if value in program.shifted:
+            start, offset = program.shifted[value]
+            first = self.expression(start, index)
+            if value.type.is_pointer:
+                return f"{first} + {offset} * {stored_size(value.type.pointee)}"
+            kind = computed(element)
+            return f"({kind})((u{kind}){first} + (u{kind}){offset})"
+        operation = value.producer
+        assert operation is not None
+        reshape = getattr(self, "_of_" + operation.name.replace(".", "_"), None)
+        if reshape is not None:
+            result: str = reshape(operation, value, index)
+            return result
+        operands = [self.expression(operand, index) for operand in operation.operands]
+        if operation.name in ("arith.andi", "arith.ori") and element == "i1":
+            absorbing, neutral = ("0", "1") if operation.name == "arith.andi" else ("1", "0")
+            if absorbing in operands:
+                return absorbing
+            operands = [operand for operand in operands if operand != neutral] or [neutral]
+            if len(operands) == 1:
+                return operands[0]
+        return pointwise(operation, operands)
+
+    def _of_tt_splat(self, operation: Operation, value: Value, index: Index) -> str:
+        return self.expression(operation.operands[0], ())
+
+    def _of_tt_unsplat(self, operation: Operation, value: Value, index: Index) -> str:
+        source = operation.operands[0]
+        return self.expression(source, ("0",) * len(source.type.dims))
+
+    def _of_tt_make_range(self, operation: Operation, value: Value, index: Index) -> str:
+        start = operation.integer("start")
+        return f"{index[0]} + {start}" if start else index[0]
+
+    def _of_tt_broadcast(self, operation: Operation, value: Value, index: Index) -> str:
+        return self.expression(operation.operands[0], index)
+
+    def _of_tt_expand_dims(self, operation: Operation, value: Value, index: Index) -> str:
+        axis = operation.integer("axis")
+        return self.expression(operation.operands[0], index[:axis] + index[axis + 1 :])
+
+    def _of_tt_trans(self, operation: Operation, value: Value, index: Index) -> str:
+        order = operation.integers("order")
+        return self.expression(operation.operands[0], tuple(index[order.index(dim)] for dim in range(len(order))))
+
+    def _of_tt_join(self, operation: Operation, value: Value, index: Index) -> str:
+        first, second = (self.expression(operand, index[:-1]) for operand in operation.operands)
+        return f"{index[-1]} == 0 ? {first} : {second}"
+
+    def _of_tt_split(self, operation: Operation, value: Value, index: Index) -> str:
+        return self.expression(operation.operands[0], (*index, str(value.index)))
+
+    def _of_tt_reshape(self, operation: Operation, value: Value, index: Index) -> str:
+        source = operation.operands[0]
+        if source in self.program.tiles:
+            return f"{self.program.tiles[source].name}[{self.linear(index, value.type.dims)}]"
+        return self.expression(source, self._unravel(source.type.dims, value.type.dims, index))
+
+    def _unravel(self, before: Sequence[int], after: Sequence[int], index: Index) -> Index:
+        """The index into `before` of a lane of the reshaped `after`: groups of dimensions of equal size are matched."""
+        result = ["0"] * len(before)
+        b, a = len(before), len(after)
+        while b > 0:
+            low_b, low_a, size_b, size_a = b - 1, a - 1, before[b - 1], after[a - 1]
+            while size_b != size_a:
+                if size_b < size_a:
+                    low_b -= 1
+                    size_b *= before[low_b]
+                else:
+                    low_a -= 1
+                    size_a *= after[low_a]
+            linear = self.temporary("int", self.linear(index[low_a:a], after[low_a:a]))
+            stride = 1
+            for dim in range(b - 1, low_b - 1, -1):
+                place = linear if stride == 1 else f"{linear} / {stride}"
+                if before[dim] > 1:
+                    result[dim] = self.temporary("int", f"{place} % {before[dim]}" if dim > low_b else place)
+                stride *= before[dim]
+            b, a = low_b, low_a
+            if a == 0:
+                break
+        return tuple(result)
+
+    def _of_tt_load(self, operation: Operation, value: Value, index: Index) -> str:
+        pointer, element = operation.operands[0], value.type.element
+        self.loads[value] = (self._pointer(pointer, index), index)
+        mask = self.expression(operation.operands[1], index) if len(operation.operands) > 1 else "1"
+        place = self.place(pointer, index)
+        if mask == "1":
+            return from_memory(place, element)
+        other = self.expression(operation.operands[2], index) if len(operation.operands) > 2 else "0"
+        loaded = f"{mask} ? {place} : 0"
+        if re.fullmatch(r"0(x0\.0p\+0)?(\.0)?f?", other):
+            return loaded if stored(element) == computed(element) != "_Bool" else from_memory(f"({loaded})", element)
+        if stored(element) == computed(element):
+            return f"{mask} ? {from_memory(place, element)} : {other}"
+        raw = self.temporary(stored(element), loaded)
+        return f"{mask} ? {from_memory(raw, element)} : {other}"
+
+    # Memory
+
+    def place(self, pointer: Value, index: Index) -> str:
+        """The C lvalue that a pointer's lane points to."""
+        kind = stored(pointer.type.pointee)
+        form = self._pointer(pointer, index)
+        if form is None:
+            return f"*({kind} *)({self.expression(pointer, index)})"
+        self._need(form.offset)
+        size = stored_size(pointer.type.pointee)
+        dims = {name: dim for dim, name in self.variables.items()}
+        key = (pointer, index)
+        last = self.order[-1] if self.order else -1
+        if key not in self._rows:
+            base = multiply(form.offset.base, size)
+            address = form.root if base == 0 else self.temporary("char *", f"{form.root} + {text(base)}")
+            for level_dim in self.order:
+                for at, step, vectors in zip(index, form.offset.steps, form.offset.vectors, strict=True):
+                    if dims.get(at) == level_dim and level_dim != last:
+                        address = self._advance(address, at, multiply(step, size), vectors, size)
+            self._rows[key] = address
+        address = self._rows[key]
+        terms: list[str] = []
+        for at, step, vectors in zip(index, form.offset.steps, form.offset.vectors, strict=True):
+            if dims.get(at) == last:
+                terms += self._terms(at, step, vectors, 1)
+        inner = " + ".join(terms) or "0"
+        return f"(({kind} *){address})[{inner}]"
+
+    def _pointer(self, pointer: Value, index: Index) -> Pointer | None:
+        """The form of a pointer whose lanes are taken at plain loop variables."""
+        plain = all(at == "0" or at in self.variables.values() for at in index)
+        return self.forms.pointer(pointer) if self.forms and plain else None
+
+    def _terms(self, at: str, step: Scalar, vectors: object, size: int) -> list[str]:
+        terms = []
+        if step == 1:
+            terms.append(at)
+        elif step != 0:
+            hoisted = text(step) if isinstance(step, int) else self.temporary("int64_t", step)
+            terms.append(f"(int64_t){at} * {hoisted}")
+        for value, dim, factor in vectors:  # type: ignore[attr-defined]
+            lane = self.expression(value, tuple(at if k == dim else "0" for k in range(len(value.type.dims))))
+            scale = multiply(factor, size)
+            terms.append(f"(int64_t){lane}" if scale == 1 else f"(int64_t){lane} * {text(scale)}")
+        return terms
+
+    def _advance(self, address: str, at: str, step: Scalar, vectors: object, size: int) -> str:
+        terms = self._terms(at, step, vectors, size)
+        return self.temporary("char *", " + ".join([address, *terms])) if terms else address
+
+    # The combining region of a reduction or scan
+
+    def combine(self, block: Block, left: Sequence[str], right: Sequence[str]) -> list[str]:
+        names = self.program.names
+        names.update(zip(block.arguments, [*left, *right], strict=True))
+        for operation in block.operations[:-1]:
+            result = operation.result
+            operands = [names[operand] for operand in operation.operands]
+            expression = pointwise(operation, operands)
+            constant = operation.name == "arith.constant"
+            names[result] = expression if constant else self.temporary(computed(result.type.element), expression)
+        return [names[operand] for operand in block.terminator.operands]
+
+    # Writing
+
+    def range(self, dim: int) -> tuple[str, str]:
+        """The first index along a dimension and the one after the last, as C."""
+        return self._limit.get(dim, ("0", str(self.shape[dim])))
+
+    def write_bounds(self) -> None:
+        """Declares the bounds that masks put on the loops."""
+        self._limit = {}
+        for dim, bounds in self.bounds.items():
+            size = self.shape[dim]
+            low, high = "0", str(size)
+            for side, bound in bounds:
+                if side == "high":
+                    high = self.program.declare("int", f"tn_clamp({text(bound)}, 0, {high})", "n")
+                else:
+                    low = self.program.declare("int", f"tn_clamp({text(bound)}, {low}, {size})", "n")
+            self._limit[dim] = (low, high)
+
+    def write(
+        self, otherwise: Callable[[list[int]], None] | None = None, note: str = "", parallel: bool = True, chunk: int = 0,
+        around: tuple[Callable[["Nest"], None], Callable[["Nest"], None]] | None = None,
+    ) -> None:
+        """Writes the loops.
+
+        Args:
+            otherwise: given the remaining dimensions, writes what is done for the lanes where a guard does not hold.
+            note: a last line of the innermost loop.
+            parallel: no lane of the innermost loop depends on another one.
+            chunk: run the innermost loop in pieces of so many lanes, whose number in the piece is called `lane`.
+            around: writes what comes before and after the innermost loop.
+        """
+        program = self.program
+        closers: list[tuple[bool | None, int]] = []
+        for level in range(len(self.order) + 1):
+            for kind, line in self.levels[level]:
+                if kind == "guard":
+                    program.emit(f"if ({line}) {{")
+                    program.depth += 1
+                    closers.append((True, level))
+                else:
+                    program.emit(line)
+            if level < len(self.order):
+                dim = self.order[level]
+                low, high = self.range(dim)
+                name = self.variables[dim]
+                innermost = level == len(self.order) - 1
+                if innermost and around:
+                    around[0](self)
+                    closers.append((None, level))
+                if innermost and chunk:
+                    program.emit(f"for (int piece = 0; piece < {self.shape[dim]}; piece += {chunk}) {{")
+                    program.depth += 1
+                    closers.append((False, level))
+                if innermost and parallel:
+                    program.emit("#pragma GCC ivdep")
+                if innermost and chunk:
+                    program.emit(f"for (int lane = 0; lane < {chunk}; lane++) {{")
+                else:
+                    program.emit(f"for (int {name} = {low}; {name} < {high}; {name}++) {{")
+                program.depth += 1
+                closers.append((False, level))
+                if innermost and chunk:
+                    program.emit(f"const int {name} = piece + lane;")
+        if note:
+            program.emit(note)
+        if around and not self.order:
+            around[1](self)
+        for is_guard, level in reversed(closers):
+            if is_guard is None and around:
+                around[1](self)
+                continue
+            program.depth -= 1
+            if is_guard and otherwise is not None:
+                program.emit("} else {")
+                program.depth += 1
+                otherwise(self.order[level:])
+                program.depth -= 1
+            program.emit("}")
+
+
+def _flat(index: Index, value: Value) -> Index:
+    return tuple("0" if size == 1 else at for at, size in zip(index, value.type.dims, strict=True))

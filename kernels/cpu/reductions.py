@@ -1,0 +1,212 @@
+"""Reductions, scans and the other operations that mix lanes.
+
+A reduction along the last axis runs in `_LANES` interleaved accumulators that are then combined pairwise: the order does not
+depend on the machine, and every step is a plain loop. Along another axis whole rows are accumulated.
+"""
+
+from .elements import computed, integer_bits
+from .forms import Forms
+from .nests import Nest
+from .program import Program
+from .tiles import declare_tensor, fill, materialise
+from .ttir import Operation, Value
+from .versions import SELDOM, write_versions
+
+_LANES = 64
+
+
+def reduce(program: Program, operation: Operation) -> None:
+    axis, shape = operation.integer("axis"), operation.operands[0].type.dims
+    for result in operation.results:
+        if result.type.is_tensor:
+            declare_tensor(program, result)
+        else:
+            program.names[result] = program.fresh("v")
+            program.emit(f"{computed(result.type.element)} {program.names[result]};")
+    if shape[axis] == 1:
+        _reduce_nothing(program, operation, shape)
+    elif axis == len(shape) - 1:
+        _reduce_rows(program, operation, shape)
+    else:
+        _reduce_columns(program, operation, axis, shape)
+
+
+def _reduce_nothing(program: Program, operation: Operation, shape: tuple[int, ...]) -> None:
+    """A reduction over an axis of size 1."""
+    nest = Nest(program, shape, range(len(shape)))
+    lanes = [nest.expression(value, nest.index) for value in operation.operands]
+    for result, lane in zip(operation.results, lanes, strict=True):
+        tile = program.tiles.get(result)
+        nest.put(f"{tile.name}[{nest.linear(nest.index, shape)}] = {lane};" if tile else f"{program.names[result]} = {lane};")
+    nest.write()
+
+
+def _reduce_rows(program: Program, operation: Operation, shape: tuple[int, ...]) -> None:
+    axis, size = len(shape) - 1, shape[-1]
+    lanes = min(size, _LANES)
+    identity = _identity(operation)
+    with program.scope():
+        sums = [program.fresh("sum") for _ in operation.operands]
+        for name, value in zip(sums, operation.operands, strict=True):
+            program.emit(f"{computed(value.type.element)} {name}[{lanes}];")
+
+        def build(forms: Forms | None) -> Nest:
+            nest = Nest(program, shape, range(len(shape)), forms)
+            values = [nest.expression(value, nest.index) for value in operation.operands]
+            before = [
+                nest.temporary(computed(value.type.element), f"{name}[lane]", nest.innermost)
+                for name, value in zip(sums, operation.operands, strict=True)
+            ]
+            combined = nest.combine(operation.blocks[0], before, values)
+            for name, value, new in zip(sums, values, combined, strict=True):
+                first = "" if identity is not None else f"piece == 0 ? {value} : "
+                nest.put(f"{name}[lane] = {first}{new};")
+            return nest
+
+        def write(nest: Nest, note: str = "") -> None:
+            nest.write(note=note, chunk=lanes, around=(start, finish))
+
+        def start(nest: Nest) -> None:
+            if identity is not None:
+                program.emit(f"for (int lane = 0; lane < {lanes}; lane++) {sums[0]}[lane] = {identity};")
+
+        def finish(nest: Nest) -> None:
+            with program.scope(f"for (int half = {lanes // 2}; half; half /= 2)"):
+                program.emit("#pragma GCC ivdep")
+                with program.scope("for (int lane = 0; lane < half; lane++)"):
+                    _combine_halves(program, operation, sums)
+            at = nest.linear(nest.index[:axis], shape[:axis])
+            for result, name in zip(operation.results, sums, strict=True):
+                if result.type.is_tensor:
+                    program.emit(f"{program.tiles[result].name}[{at}] = {name}[0];")
+                else:
+                    program.emit(f"{program.names[result]} = {name}[0];")
+
+        nest = build(program.forms)
+        write_versions(nest, lambda: write(nest), lambda: write(build(None), SELDOM))
+
+
+def _combine_halves(program: Program, operation: Operation, sums: list[str]) -> None:
+    nest = Nest(program, (), ())
+    kinds = [computed(value.type.element) for value in operation.operands]
+    left = [nest.temporary(kind, f"{name}[lane]") for kind, name in zip(kinds, sums, strict=True)]
+    right = [nest.temporary(kind, f"{name}[lane + half]") for kind, name in zip(kinds, sums, strict=True)]
+    for name, new in zip(sums, nest.combine(operation.blocks[0], left, right), strict=True):
+        nest.put(f"{name}[lane] = {new};")
+    nest.write()
+
+
+def _reduce_columns(program: Program, operation: Operation, axis: int, shape: tuple[int, ...]) -> None:
+    rest = shape[:axis] + shape[axis + 1 :]
+
+    def build(forms: Forms | None) -> Nest:
+        nest = Nest(program, shape, range(len(shape)), forms)
+        at = nest.linear(nest.index[:axis] + nest.index[axis + 1 :], rest)
+        values = [nest.expression(value, nest.index) for value in operation.operands]
+        tiles = [program.tiles[result] for result in operation.results]
+        before = [
+            nest.temporary(computed(tile.type.element), f"{tile.name}[{at}]", nest.innermost) for tile in tiles
+        ]
+        combined = nest.combine(operation.blocks[0], before, values) if shape[axis] > 1 else values
+        for tile, value, new in zip(tiles, values, combined, strict=True):
+            nest.put(f"{tile.name}[{at}] = {nest.index[axis]} == 0 ? {value} : {new};")
+        return nest
+
+    parallel = any(size > 1 for size in shape[axis + 1 :])
+    nest = build(program.forms)
+    write_versions(
+        nest,
+        lambda: nest.write(parallel=parallel),
+        lambda: build(None).write(parallel=parallel, note=SELDOM),
+    )
+
+
+def _identity(operation: Operation) -> str | None:
+    """What changes nothing when it is combined; -0 for sums and NaN for maxnum, so that signed zeros and all-NaN come out right."""
+    block = operation.blocks[0]
+    if len(block.operations) != 2 or block.operations[0].operands != block.arguments:
+        return None
+    name, element = block.operations[0].name, block.arguments[0].type.element
+    suffix = "" if element == "f64" else "f"
+    if name in ("arith.addf", "arith.mulf"):
+        return f"-0.0{suffix}" if name == "arith.addf" else f"1.0{suffix}"
+    if name in ("arith.maxnumf", "arith.minnumf"):
+        return f'__builtin_nan{suffix}("")'
+    if name in ("arith.maximumf", "arith.minimumf"):
+        return f"{'-' if name == 'arith.maximumf' else ''}__builtin_inf{suffix}()"
+    if name in ("arith.addi", "arith.ori", "arith.xori", "arith.maxui"):
+        return "0"
+    if name == "arith.andi":
+        return "1" if element == "i1" else "-1"
+    if element == "i1" or element not in ("i8", "i16", "i32", "i64"):
+        return None
+    bits = integer_bits(element)
+    return {"arith.maxsi": f"INT{bits}_MIN", "arith.minsi": f"INT{bits}_MAX", "arith.minui": "-1"}.get(name)
+
+
+def scan(program: Program, operation: Operation) -> None:
+    axis, shape = operation.integer("axis"), operation.operands[0].type.dims
+    tiles = []
+    for value, result in zip(operation.operands, operation.results, strict=True):
+        tile = program.allocate(result.type)
+        fill(program, value, tile)
+        program.tiles[result] = tile
+        tiles.append(tile)
+    if shape[axis] == 1:
+        return
+    stride = 1
+    for size in shape[axis + 1 :]:
+        stride *= size
+    nest = Nest(program, shape, range(len(shape)))
+    nest.bounds[axis] = [("low", 1)]
+    at, before = nest.linear(nest.index, shape), f"-{stride}"
+    if operation.flag("reverse"):
+        at, before = f"{at} + {(shape[axis] - 1) * stride} - 2 * {nest.index[axis]} * {stride}", f"+{stride}"
+    at = nest.temporary("int", f"({at})")
+    kinds = [computed(tile.type.element) for tile in tiles]
+    left = [
+        nest.temporary(kind, f"{tile.name}[{at} {before}]", nest.innermost) for kind, tile in zip(kinds, tiles, strict=True)
+    ]
+    right = [nest.temporary(kind, f"{tile.name}[{at}]", nest.innermost) for kind, tile in zip(kinds, tiles, strict=True)]
+    for tile, new in zip(tiles, nest.combine(operation.blocks[0], left, right), strict=True):
+        nest.put(f"{tile.name}[{at}] = {new};")
+    with program.scope():
+        nest.write_bounds()
+        nest.write(parallel=any(size > 1 for size in shape[axis + 1 :]))
+
+
+def gather(program: Program, operation: Operation) -> None:
+    source, indices = operation.operands
+    axis, result = operation.integer("axis"), operation.result
+    tile = materialise(program, source)
+    to = declare_tensor(program, result)
+    nest = Nest(program, result.type.dims, range(len(result.type.dims)))
+    at = nest.temporary("int", nest.expression(indices, nest.index))
+    place = (*nest.index[:axis], at, *nest.index[axis + 1 :])
+    nest.put(f"{to.name}[{nest.linear(nest.index, result.type.dims)}] = {tile.name}[{nest.linear(place, source.type.dims)}];")
+    nest.write()
+
+
+def histogram(program: Program, operation: Operation) -> None:
+    source, *mask = operation.operands
+    to = declare_tensor(program, operation.result)
+    bins = operation.result.type.size
+    program.emit(f"memset({to.name}, 0, sizeof *{to.name} * {bins});")
+    nest = Nest(program, source.type.dims, (0,))
+    value = nest.expression(source, nest.index)
+    lane = nest.expression(mask[0], nest.index) if mask else "1"
+    nest.put(f"if ({lane} && (uint64_t){value} < {bins}) {to.name}[{value}]++;")
+    nest.write(parallel=False)
+
+
+def concatenate(program: Program, operation: Operation) -> None:
+    to = declare_tensor(program, operation.result)
+    start = 0
+    for part in operation.operands:
+        _copy(program, part, f"{to.name} + {start}")
+        start += part.type.size
+
+
+def _copy(program: Program, value: Value, to: str) -> None:
+    tile = materialise(program, value)
+    program.emit(f"memcpy({to}, {tile.name}, sizeof *{tile.name} * {value.type.size});")
