@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
     cross_entropy = nn.CrossEntropyLoss()
     done, losses, accuracies = 0, [], []
     if args.resume:
-        state = tritonnet.load(checkpoint, net, optimizer)
+        state = tritonnet.load(checkpoint, net, optimizer)  # and the random numbers go on where they were
         done, losses, accuracies = state["epochs"], state["losses"], state["accuracies"]
 
     columns = (
@@ -123,8 +123,6 @@ def main(arguments: list[str] | None = None) -> None:
         shown = {"loss": math.nan, "accuracy": math.nan, "speed": math.nan}
         bar = progress.add_task("", total=args.epochs * len(labels), completed=done * len(labels), **shown)
         for epoch in range(done, args.epochs):
-            # Order and dropout follow from the seed and the epoch alone: a resumed run draws what it would have drawn.
-            torch.manual_seed(1000 * args.seed + epoch)
             net.train()
             steps = []
             for batch in torch.randperm(len(labels)).to(args.device).split(args.batch_size):  # (B,)

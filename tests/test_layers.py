@@ -92,15 +92,15 @@ def test_the_library_imports_downwards(path):
             continue
         if top == "tritonnet":
             imported = part_of(dotted)
-            assert imported == part or imported in MAY_IMPORT[part], f"{part} imports {imported}"
+            assert imported in {part, "__version__"} | MAY_IMPORT[part], f"{part} imports {imported}"
         else:
             assert top in PACKAGES.get(part, {"torch"}) or top in sys.stdlib_module_names, f"{part} imports {top}"
 
 
 @pytest.mark.parametrize("path", KERNELS + LIBRARY, ids=name_of)
 def test_nobody_reaches_for_torch_nn_or_for_tests(path):
-    for dotted in [*imports(path), *attributes(path)]:
-        assert not within(dotted, "torch.nn", "tests", "perf", "examples"), dotted
+    assert not [one for one in [*imports(path), *attributes(path)] if within(one, "torch.nn")]
+    assert not [one for one in imports(path) if within(one, "tests", "perf", "examples")]
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=name_of)
