@@ -10,6 +10,7 @@ from . import cpu
 from ._op import OPS, path, use
 from .column_sum import column_sum
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
+from .cross_entropy import cross_entropy, cross_entropy_backward
 from .dropout import dropout, dropout_
 from .matmul import matmul
 from .relu import relu, relu_, relu_backward
@@ -21,6 +22,8 @@ __all__ = [
     "conv2d_grad_input",
     "conv2d_grad_weight",
     "cpu",
+    "cross_entropy",
+    "cross_entropy_backward",
     "dropout",
     "dropout_",
     "matmul",

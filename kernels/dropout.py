@@ -1,8 +1,8 @@
 """dropout: elements kept or zeroed by a counter-based random generator, so that no mask is stored.
 
-Element `e` of a tensor, counted in logical (row-major) order, has a 32-bit word of Philox 4x32-10 of its own. Groups of
-1024 elements share 256 calls: word `w` of call `256 g + k` belongs to element `1024 g + 256 w + k`. The key is the seed,
-the counter (call, slot, 0); no tile, layout or device changes the mask.
+Element `e` of a tensor, counted in logical (row-major) order, has a 32-bit word of Philox 4x32-10 of its own. Groups
+of 1024 elements share 256 calls: word `w` of call `256 g + k` belongs to element `1024 g + 256 w + k`. The key is the
+seed, the counter (call, slot, 0); no tile, layout or device changes the mask.
 
 Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (2011).
 """
@@ -115,7 +115,7 @@ def dropout(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
 
     Returns: a fresh tensor, laid out in memory as `torch.empty_like(x)`; a dropped element is 0, be it inf or NaN.
 
-    Raises: ShapeError for p outside of [0, 1] or a seed of more than one element, DtypeError for a seed that is not int64.
+    Raises: ShapeError for p outside of [0, 1] or a seed of more than one element, DtypeError for one that is not int64.
     """
     y = torch.empty_like(x)
     _dropout_into(x, y, p, seed, slot)

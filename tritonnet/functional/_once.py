@@ -1,0 +1,46 @@
+"""Backward passes that have no gradient of their own: said when it is asked for, never silently wrong."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tritonnet.errors import BackwardError
+
+
+def once_differentiable(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Marks the `backward` of operation `name`: its gradients are right, and differentiating them is a BackwardError.
+
+    Unlike torch's decorator of the same name it also speaks where the incoming gradients need no gradient but the saved
+    tensors do; torch then leaves that part of the second derivative out.
+    """
+
+    def decorate(backward: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(backward)
+        def wrapper(ctx: Any, *grads: Tensor) -> Any:
+            if not torch.is_grad_enabled():
+                return backward(ctx, *grads)
+            with torch.no_grad():
+                found = backward(ctx, *grads)
+            # Something must need a gradient for the results to do so.
+            needs = torch.empty(0, requires_grad=True)
+            if isinstance(found, tuple):
+                return tuple(_Refusal.apply(name, needs, one) if isinstance(one, Tensor) else one for one in found)
+            return _Refusal.apply(name, needs, found)
+
+        return wrapper
+
+    return decorate
+
+
+class _Refusal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, name: str, needs: Tensor, gradient: Tensor) -> Tensor:
+        ctx.name = name
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        raise BackwardError(f"{ctx.name}: the gradient of its gradient is not offered (create_graph=True)")
