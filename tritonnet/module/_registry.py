@@ -169,15 +169,13 @@ class Registry:
         held = self._kind(name)
         if held is not None and value is None:
             self.__dict__[name] = None
-        elif kind == "parameter" or (kind == "buffer" and held in (None, "buffer")):
+        elif kind == "parameter":
             self._check_free(type(self), kind, name)
             if held != kind and name in self.__dict__:
-                del self.__dict__[name]
-                self._registered.get(held or "", {}).pop(name, None)
-            if kind == "parameter":
-                self.register_parameter(name, value)
-            else:
-                self.register_buffer(name, value, value.persistent)
+                delattr(self, name)
+            self.register_parameter(name, value)
+        elif kind == "buffer" and held in (None, "buffer"):
+            self.register_buffer(name, value, value.persistent)
         elif kind == "module" and held != "parameter":
             self._store("module", name, value)
         elif held == "buffer" and isinstance(value, Tensor):
@@ -186,8 +184,8 @@ class Registry:
             raise self._refusal(held, name, value)
         elif _of_torch_nn(type(value)):  # type: ignore[arg-type]
             raise ModuleError(
-                f"{type(self).__name__}.{name}: {type(value).__module__}.{type(value).__name__} is torch.nn's and would "
-                "not be registered here; use tritonnet's class of that name"
+                f"{type(self).__name__}.{name}: {type(value).__module__}.{type(value).__name__} is torch.nn's and "
+                "would not be registered here; use tritonnet's class of that name"
             )
         else:
             object.__setattr__(self, name, value)
