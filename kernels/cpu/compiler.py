@@ -2,11 +2,13 @@
 
 import functools
 import hashlib
+import importlib.util
 import os
 import pathlib
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
@@ -24,7 +26,7 @@ BACKEND = "tritonnet_cpu"
 """The backend's key and its target's name; never "cpu", a word that other projects look for."""
 
 _HERE = pathlib.Path(__file__).parent
-_REMEDY = "install gcc or clang (for example: apt install gcc), or name one in the environment variable CC"
+_REMEDY = "install gcc or clang (apt install gcc, or pip install ziglang), or name one in the environment variable CC"
 _ERROR_LINES = 20
 
 
@@ -37,7 +39,7 @@ class CCompiler:
 
 
 def c_compiler() -> CCompiler:
-    """The C compiler that CC names, else the first of gcc, cc, clang on the path.
+    """The C compiler that CC names, else the first of gcc, cc, clang on the path, else the one in the package ziglang.
 
     Raises: CompilerError where there is none, or where CC names a command that cannot be run.
     """
@@ -47,13 +49,15 @@ def c_compiler() -> CCompiler:
 @functools.cache
 def _c_compiler(cc: str, path: str) -> CCompiler:
     commands = [tuple(shlex.split(cc))] if cc.strip() else [("gcc",), ("cc",), ("clang",)]
+    if not cc.strip() and importlib.util.find_spec("ziglang"):
+        commands.append((sys.executable, "-m", "ziglang", "cc"))
     for command in commands:
         if shutil.which(command[0], path=path) is None:
             continue
         answer = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
         if answer.returncode == 0:
             return CCompiler(command, answer.stdout.strip())
-    tried = f"CC={cc}, which cannot be run" if cc.strip() else "none of gcc, cc, clang is on the path"
+    tried = f"CC={cc} cannot be run" if cc.strip() else "none of gcc, cc, clang is on the path"
     raise CompilerError(f"no C compiler: {tried}; {_REMEDY}")
 
 
@@ -143,6 +147,11 @@ class CPUBackend(BaseBackend):
         """Part of the key of Triton's cache: what a compiled kernel depends on besides itself and its options."""
         parts = (sources_hash(), c_compiler(), features.fingerprint(), flags(True))
         return f"{BACKEND}-{hashlib.sha256(repr(parts).encode()).hexdigest()}"
+
+    @staticmethod
+    def parse_attr(desc: str) -> list[Any]:
+        """No attributes: divisibility by 16 would change nothing here but the number of builds."""
+        return []
 
     def parse_options(self, opts: dict[str, Any]) -> Options:
         defaults = _default_options()

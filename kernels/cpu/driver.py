@@ -87,9 +87,8 @@ def bind(kernel: JITFunction, args: tuple[Any, ...], constexprs: dict[str, Any])
     given["debug"] = given.get("debug", kernel.debug) or knobs.runtime.debug
     specialise = create_function_from_signature(kernel.signature, kernel.params, backend)
     bound, specialization, extra = specialise(*args, **given)
-    options, signature, constants, _ = kernel._pack_args(backend, given, bound, specialization, extra)
-    # Without the attributes: they tell of divisibility by 16, on which nothing here depends but the number of builds.
-    source = ASTSource(kernel, signature, constants)
+    options, signature, constants, attrs = kernel._pack_args(backend, given, bound, specialization, extra)
+    source = ASTSource(kernel, signature, constants, attrs)
     compiled = triton.compile(source, target=target(), options=vars(options))
     types = list(signature.values())[: len(args)]
     kept = [i for i, kind in enumerate(types) if kind != "constexpr"]
