@@ -20,7 +20,7 @@ used its own bound up. In float64 the reference errs as much as the kernel, so t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -106,10 +106,15 @@ class _Rounding(TorchDispatchMode):
         return value.add_(noise) if in_place else noise.add_(value)
 
 
-def scales(evaluate: Callable[[Callable[[Tensor], Tensor]], Results], exact: Results, seed: int) -> dict[str, Tensor]:
-    """The `scale` of every floating-point result by its name; `exact` holds the undisturbed results.
+def scales(
+    evaluate: Callable[[Callable[[Tensor], Tensor]], Results], exact: Results, seed: int
+) -> Iterator[dict[str, Tensor]]:
+    """The `scale` of every floating-point result by its name, each time larger, until the last sample makes it whole.
+
+    Whoever finds a result within the bound of a smaller scale may stop: the whole one would not say otherwise.
 
     evaluate: runs the reference on float64 copies of its inputs, each passed through the function that it is given.
+    exact: the undisturbed results.
     """
     expected = {name: value for name, value in exact.items() if value is not None and _inexact(value)}
     squares = {name: torch.zeros_like(value) for name, value in expected.items()}
@@ -121,7 +126,7 @@ def scales(evaluate: Callable[[Callable[[Tensor], Tensor]], Results], exact: Res
             change = disturbed[name]
             if change is not None:
                 squares[name] += torch.nan_to_num(change - value).square_()
-    return {name: (total / SAMPLES).sqrt_() / _SMALL for name, total in squares.items()}
+        yield {name: (total / SAMPLES).sqrt_() / _SMALL for name, total in squares.items()}
 
 
 def bound(expected: Tensor, scale: Tensor, dtype: torch.dtype, input_roundoff: float = 0.0) -> Tensor:

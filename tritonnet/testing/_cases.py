@@ -46,7 +46,7 @@ def cases(
     seeds: Sequence[int],
     layouts: Sequence[str],
 ) -> Iterator[Case]:
-    """Axis by axis, in every dtype; single gradients and all layouts in the first one, a mixture of layouts in others."""
+    """Axis by axis in each dtype; single gradients and all layouts in the first, one mixture of layouts in others."""
     for seed in seeds:
         for at, dtype in enumerate(dtypes):
             base = Case(dtype, _base(dims), seed, grad=grad, threads=True)

@@ -127,22 +127,30 @@ class _Subject:
         with _threads(1):
             expected = exact()
         first, found = call()
-        measured: dict[str, Tensor] = {}
+        pairs: dict[str, tuple[Tensor, Tensor]] = {}
         for label in {**expected, **first}:
+            got, want = first.get(label), expected.get(label)
             if label not in expected or label not in first:
                 found.append(f"{label}: only {'fn' if label in first else 'the reference'} returns it")
-                continue
-            got, want = first[label], expected[label]
-            if got is not None and want is None:
-                want = torch.zeros(got.shape, dtype=torch.float64)
-            if got is None or want is None:
-                found += [] if want is None else [f"{label}: None, expected a tensor of shape {tuple(want.shape)}"]
-                continue
-            wrong = self._mismatch(label, got, want, None, dtypes[label])
-            if wrong and not measured and want.is_floating_point():
-                with _threads(1):
-                    measured = scales(exact, expected, case.seed)
-            found += wrong and self._mismatch(label, got, want, measured.get(label), dtypes[label])
+            elif got is not None:
+                pairs[label] = got, torch.zeros(got.shape, dtype=torch.float64) if want is None else want
+            elif want is not None:
+                found.append(f"{label}: None, expected a tensor of shape {tuple(want.shape)}")
+
+        def wrong(measured: dict[str, Tensor]) -> list[str]:
+            compared = (
+                self._mismatch(label, *pair, measured.get(label), dtypes[label]) for label, pair in pairs.items()
+            )
+            return [problem for problem in compared if problem]
+
+        mismatches = wrong({})
+        if mismatches:
+            with _threads(1):
+                for measured in scales(exact, expected, case.seed):
+                    mismatches = wrong(measured)
+                    if not mismatches:
+                        break
+        found += mismatches
         if not found:
             found += _differing("a second call", first, *call())
         if not found and case.threads and self.device.type == "cpu":
@@ -237,14 +245,14 @@ class _Subject:
                 found.append(f"incoming gradient of {label}: {damage}")
         return outcome, found
 
-    def _mismatch(self, label: str, got: Tensor, want: Tensor, scale: Tensor | None, dtype: torch.dtype) -> list[str]:
+    def _mismatch(self, label: str, got: Tensor, want: Tensor, scale: Tensor | None, dtype: torch.dtype) -> str:
         """What is wrong with one result; without a scale, nothing but the rounding of the result is allowed."""
         if got.shape != want.shape:
-            return [f"{label}: shape {tuple(got.shape)}, expected {tuple(want.shape)}"]
+            return f"{label}: shape {tuple(got.shape)}, expected {tuple(want.shape)}"
         if got.dtype != dtype:
-            return [f"{label}: {got.dtype}, expected {dtype}"]
+            return f"{label}: {got.dtype}, expected {dtype}"
         if got.device.type != self.device.type:
-            return [f"{label}: on {got.device}, expected {self.device}"]
+            return f"{label}: on {got.device}, expected {self.device}"
         got = got.cpu().flatten()
         want, shape = want.flatten(), want.shape
         allowed = torch.zeros(want.shape, dtype=torch.float64)
@@ -255,17 +263,17 @@ class _Subject:
             right |= (value - want).abs() <= allowed
             right |= (want.abs() > torch.finfo(dtype).max) & (value == want.sign() * inf)
         if right.all():
-            return []
+            return ""
         off = (value - want.double()).abs()
         badness = torch.nan_to_num(off, nan=inf) / allowed.clamp_min(torch.finfo(torch.float64).smallest_normal)
         worst = int(torch.where(right, -1.0, badness).argmax())
         at = [int(i) for i in torch.unravel_index(torch.tensor(worst), shape)] if shape else []
-        unwritten = ", never written" if int(bits(got[worst])) == sentinel(dtype) else ""
-        return [
+        origin = " from memory that was never written" if int(bits(got[worst])) == sentinel(dtype) else ""
+        return (
             f"{label}: {int((~right).sum())} of {want.numel()} elements are wrong, the worst at {at}: "
-            f"got {got[worst].item()!r}{unwritten}, expected {want[worst].item()!r}, "
+            f"got {got[worst].item()!r}{origin}, expected {want[worst].item()!r}, "
             f"off by {off[worst].item():.3g}, allowed {allowed[worst].item():.3g}"
-        ]
+        )
 
 
 def _upcast(value: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 """Tensors in guarded memory, in every layout, and allocations that hold sentinels until a kernel writes them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 LAYOUTS = ("contiguous", "transposed", "sliced", "expanded", "constant", "offset", "channels_last")
 """transposed: the first dimension runs fastest; sliced: every second element of a larger tensor, in each dimension;
@@ -121,50 +121,38 @@ def _strides(size: tuple[int, ...], layout: str) -> tuple[list[int], int]:
     return _row_major(size), int(layout == "offset")
 
 
-_EMPTY = {
-    torch.empty,
-    torch.empty_like,
-    torch.empty_strided,
-    torch.empty_permuted,
-    Tensor.new_empty,
-    Tensor.new_empty_strided,
-}
-_FILLED = {
-    torch.zeros,
-    torch.zeros_like,
-    Tensor.new_zeros,
-    torch.ones,
-    torch.ones_like,
-    Tensor.new_ones,
-    torch.full,
-    torch.full_like,
-    Tensor.new_full,
-}
+_EMPTY = {"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"}
+_FILLED = {"zeros", "zeros_like", "new_zeros", "ones", "ones_like", "new_ones", "full", "full_like", "new_full"}
 
 
-class Poison(TorchFunctionMode):
+class Poison(TorchDispatchMode):
     """While it is entered, torch.empty and its kin give sentinels, and every allocation stands between guards.
 
-    Holds for backward too: the autograd engine carries the mode into its threads.
+    Holds for backward too: the autograd engine carries the mode into its threads. (A TorchFunctionMode is suspended
+    inside of torch.autograd.grad.)
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.allocated: list[Guarded] = []
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Spares the import of torch's compiler, which takes seconds; nothing here is ever compiled."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
-        if func not in _EMPTY and func not in _FILLED:
+        name = func.overloadpacket.__name__
+        if name not in _EMPTY and name not in _FILLED:
             return made
         if made.device.type == "meta" or made.layout is not torch.strided:
             return made
         guarded = Guarded(made.shape, made.stride(), made.dtype, made.device)
-        if func in _FILLED:
+        if name in _FILLED:
             guarded.tensor.copy_(made)
         self.allocated.append(guarded)
-        return guarded.tensor.requires_grad_(made.requires_grad)
+        return guarded.tensor
 
     def broken_guard(self) -> str:
         """Which allocation was written outside of its bounds, and where, or nothing."""
