@@ -107,7 +107,7 @@ class _Planner:
         for operation in block.operations:
             for inner in operation.blocks:
                 self.cost(inner)
-            if lazy(operation):
+            if lazy(operation) and operation.result.type.is_tensor:
                 cost = COSTS.get(operation.name, 1) + sum(self.costs.get(value, 0) for value in operation.operands)
                 for value in operation.results:
                     self.costs[value] = min(cost, 1000)

@@ -181,18 +181,19 @@ class _Side:
         with program.scope(f"{branch} ({name}_plain)"):
             program.emit(copy)
         with program.scope("else"):
+            if not operand.turned:
+                fill_load(program, load, packed)
+                return
             loaded = program.allocate(Type(load.result.type.dims, self.kind))
             fill_load(program, load, loaded)
             self._turn(loaded, packed)
 
-    def _turn(self, loaded: Tile, packed: Tile) -> None:
-        rows, cols = loaded.type.dims
-        step, unit = (1, cols) if self.operand.turned else (cols, 1)
+    def _turn(self, tile: Tile, packed: Tile) -> None:
+        """Packs the transpose of a tile."""
         self.program.emit(
-            f"tn_load_tile_{self.kind}({packed.name}, {loaded.name}, {step}, {unit}, "
+            f"tn_load_tile_{self.kind}({packed.name}, {tile.name}, 1, {self.rows}, "
             f"{self.rows}, {self.cols}, {self.rows}, {self.cols});"
         )
-        del rows
 
     def _write_tile(self, tile: Tile, any_strides: bool) -> None:
         program, name = self.program, self.name
@@ -201,10 +202,7 @@ class _Side:
         source = tile.name
         if unit != 1 and not any_strides:
             packed = program.allocate(Type((self.rows, self.cols), self.kind))
-            program.emit(
-                f"tn_load_tile_{self.kind}({packed.name}, {tile.name}, {step}, {unit}, "
-                f"{self.rows}, {self.cols}, {self.rows}, {self.cols});"
-            )
+            self._turn(tile, packed)
             source, step, unit = packed.name, self.cols, 1
         program.emit(f"const {self.type} *{name} = {source};")
         program.emit(f"const int64_t {name}_rows = {step}, {name}_cols = {unit};")

@@ -6,7 +6,7 @@ The tests run before a loop nest, which falls back on literal arithmetic where o
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .elements import integer_bits
 from .ttir import Operation, Value
@@ -14,6 +14,7 @@ from .ttir import Operation, Value
 if TYPE_CHECKING:
     from .program import Program
 
+T = TypeVar("T")
 Scalar = int | str
 Vectors = tuple[tuple[Value, int, Scalar], ...]
 _UNKNOWN_BITS = 64
@@ -61,8 +62,8 @@ class Form:
     base: Scalar
     steps: tuple[Scalar, ...]
     vectors: tuple[Vectors, ...]
-    fits: frozenset[Fit] = frozenset()
-    flags: frozenset[str] = frozenset()
+    fits: tuple[Fit, ...] = ()
+    flags: tuple[str, ...] = ()
     bits: int = 32
 
     @property
@@ -90,6 +91,10 @@ class Pointer:
     offset: Form
 
 
+def _union(left: tuple[T, ...], right: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys((*left, *right)))
+
+
 def _constant(value: Scalar, rank: int, bits: int) -> Form:
     return Form(value, (0,) * rank, ((),) * rank, bits=bits)
 
@@ -100,8 +105,8 @@ def _plus(left: Form, right: Form, sign: int = 1) -> Form:
         add(left.base, right.base),
         tuple(map(add, left.steps, right.steps)),
         tuple(a + b for a, b in zip(left.vectors, right.vectors, strict=True)),
-        left.fits | right.fits,
-        left.flags | right.flags,
+        _union(left.fits, right.fits),
+        _union(left.flags, right.flags),
         max(left.bits, right.bits) + 1,
     )
 
@@ -145,7 +150,7 @@ class Forms:
         if form.is_uniform and isinstance(form.base, int) and -(2**31) <= form.base < 2**31:
             return replace(form, bits=32)
         fit = Fit(form.base, form.steps, form.vectors, value.type.dims)
-        return replace(form, fits=form.fits | {fit}, bits=32)
+        return replace(form, fits=_union(form.fits, (fit,)), bits=32)
 
     def pointer(self, value: Value) -> Pointer | None:
         """The form of a pointer tensor whose lanes all start from one scalar pointer."""
@@ -189,7 +194,7 @@ class Forms:
         rank = len(shape)
         if tile and tile.flag and self.use_flags:
             steps = tuple(int(dim in long) for dim in range(rank))
-            return Form(f"(int64_t){tile.name}[0]", steps, ((),) * rank, flags=frozenset({tile.flag}), bits=bits)
+            return Form(f"(int64_t){tile.name}[0]", steps, ((),) * rank, flags=(tile.flag,), bits=bits)
         dim = long[0] if long else 0
         if rank == 0:
             return None
@@ -244,7 +249,7 @@ class Forms:
             if left.bits + right.bits > 62:
                 right = self.fitted(right, producer.result)
             scaled = _times(right, left.base, left.bits)
-            return replace(scaled, fits=scaled.fits | left.fits, flags=scaled.flags | left.flags)
+            return replace(scaled, fits=_union(scaled.fits, left.fits), flags=_union(scaled.flags, left.flags))
         if name == "arith.extsi" and operands[0].type.element != "i1":
             inner = self.of(operands[0])
             return inner and self.fitted(inner, operands[0])

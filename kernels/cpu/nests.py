@@ -30,8 +30,8 @@ class Nest:
         self.index: Index = tuple(self.variables.get(dim, "0") for dim in range(len(self.shape)))
         self.levels: list[list[tuple[str, str]]] = [[] for _ in range(len(self.order) + 1)]
         self.bounds: dict[int, list[tuple[str, Scalar]]] = {}
-        self.fits: set[Fit] = set()
-        self.flags: set[str] = set()
+        self.fits: dict[Fit, None] = {}
+        self.flags: dict[str, None] = {}
         self.loads: dict[Value, tuple[Pointer | None, Index]] = {}
         self._limit: dict[int, tuple[str, str]] = {}
         self._level = {name: self.order.index(dim) + 1 for dim, name in self.variables.items()}
@@ -134,8 +134,8 @@ class Nest:
 
     def _need(self, *forms: Form) -> None:
         for form in forms:
-            self.fits |= form.fits
-            self.flags |= form.flags
+            self.fits.update(dict.fromkeys(form.fits))
+            self.flags.update(dict.fromkeys(form.flags))
 
     # Values
 

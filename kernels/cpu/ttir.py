@@ -49,7 +49,7 @@ class Type:
         return self.element in ("f16", "bf16", "f32", "f64")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Value:
     """The result of an operation (`producer`) or the argument of a block (`block`)."""
 
@@ -60,7 +60,7 @@ class Value:
     uses: "list[Operation]" = field(default_factory=list)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Operation:
     """One operation; `text` is what stands between its name and its types, `line` its place in the TTIR."""
 
@@ -99,7 +99,7 @@ class Operation:
         return f"{name} = true" in self.text
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Block:
     """Arguments and operations; `owner` is the operation whose region it is. `labels` names the arguments of cf blocks."""
 
@@ -113,7 +113,7 @@ class Block:
         return self.operations[-1]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Function:
     name: str
     body: Block

@@ -38,8 +38,8 @@ class Ranges:
         self._vectors: dict[tuple[Vectors, int], tuple[str, str]] = {}
 
     def conditions(self) -> list[str]:
-        conditions = sorted(self.nest.flags)
-        for fit in sorted(self.nest.fits, key=str):
+        conditions = list(self.nest.flags)
+        for fit in self.nest.fits:
             spans = [(0, size - 1) for size in fit.shape]
             low, high = self.span(fit.base, fit.steps, fit.vectors, spans, fit.shape)
             if not (isinstance(low, int) and isinstance(high, int) and -(2**31) <= low and high < 2**31):
