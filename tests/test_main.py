@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,13 +12,15 @@ import tritonnet
 from tritonnet import __main__ as report
 from tritonnet.kernels import _op, cpu
 
+ROOT = Path(__file__).parent.parent
+
 
 def rows() -> dict[str, str]:
     return dict(report.report())
 
 
 def test_the_command_prints_versions_paths_and_places():
-    done = subprocess.run([sys.executable, "-m", "tritonnet"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "tritonnet"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for wanted in (tritonnet.__version__, torch.__version__, triton.__version__, "C compiler", "kernel cache"):
         assert wanted in done.stdout

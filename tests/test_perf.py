@@ -1,0 +1,74 @@
+"""The measuring scripts run, agree with torch before they time, and write what they found."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from perf import step
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def threads():
+    before, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    yield
+    torch.set_num_threads(before)
+    torch.backends.cudnn.benchmark = benchmark
+
+
+def test_steps_are_timed_and_written(tmp_path, capsys, threads):
+    step.main(
+        ["--device", "cpu", "--dtypes", "float32", "--batch", "4", "--seconds", "0.1", "--results", str(tmp_path)]
+    )
+    (file,) = tmp_path.glob("cpu_*/step.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["network"] for row in rows] == ["digits", "mlp"]
+    for row in rows:
+        assert row["ours_ms"] > 0
+        assert row["torch_ms"] > 0
+        assert row["rounds"] >= 5
+        assert row["disagreement"] < 1e-4
+        assert {"device", "path", "torch", "triton", "commit", "date", "clock", "ratio"} <= set(row)
+    assert "ratio" in capsys.readouterr().out
+
+
+def test_what_does_not_agree_with_torch_is_not_timed(monkeypatch):
+    monkeypatch.setattr(step, "disagreement", lambda ours, theirs: float("nan"))
+    row = step.race("digits", "float32", torch.device("cpu"), 2, 0.1)
+    assert "refused" in row
+    assert "ratio" not in row
+    assert "not timed" in step.line(row)
+
+
+def test_disagreement_sees_other_weights():
+    ours, theirs = step.contestants("digits", torch.float32, torch.device("cpu"), 8)
+    assert step.disagreement(ours, theirs) < 1e-4
+    with torch.no_grad():
+        ours.net[0].weight.mul_(1.1)
+    assert step.disagreement(ours, theirs) > 1e-4
+
+
+def test_the_gpu_script_runs_dry(tmp_path):
+    environ = {**os.environ, "PYTHON": sys.executable, "RESULTS": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "perf/on_gpu.sh", "--dry-run", "200", "0.1"], cwd=ROOT, env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = tmp_path.iterdir()
+    assert " passed" in (folder / "tests.txt").read_text()
+    assert json.loads((folder / "step.jsonl").read_text())["network"] == "digits"
+    assert done.stdout.splitlines()[-1].startswith("digits  float32")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_the_gpu_script_wants_a_gpu():
+    environ = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(["bash", "perf/on_gpu.sh"], cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "no GPU" in done.stderr
