@@ -44,7 +44,7 @@ _DEFAULTS = {
     ("cpu", 8): _Default(((Tile(64, 64, 256), 1.0), (Tile(64, 16, 128), 0.6)), 8, 20, 2e5),
     ("gpu", 2): _Default(
         (
-            (Tile(128, 256, 64, num_warps=8, num_stages=3), 0.92),
+            (Tile(128, 256, 64, num_warps=8, num_stages=4), 0.92),
             (Tile(128, 128, 64, num_warps=8, num_stages=3), 0.85),
             (Tile(64, 128, 64, num_warps=4, num_stages=4), 0.7),
             (Tile(128, 64, 64, num_warps=4, num_stages=4), 0.7),
@@ -60,7 +60,7 @@ _DEFAULTS = {
         (
             (Tile(128, 128, 16, num_warps=8, num_stages=3), 0.9),
             (Tile(128, 64, 16, num_warps=8, num_stages=3), 0.85),
-            (Tile(64, 64, 32, num_warps=8, num_stages=3), 0.8),
+            (Tile(64, 64, 16, num_warps=4, num_stages=3), 0.8),
             (Tile(32, 32, 32, num_warps=4, num_stages=3), 0.4),
         ),
         None,

@@ -14,10 +14,10 @@ from .matmul import ColumnSum, Matmul, autocast_dtype, product_like
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation: str | None = None) -> Tensor:
     """y = act(x W^T + bias), act(z) = z or max(z, 0), in one kernel.
 
-    Under autocast input and weight are rounded to the autocast dtype as the kernel reads them, and y has that dtype; the
-    gradients have the dtypes of what they belong to. Float64 tensors are left as they are. Differentiable any number
-    of times. Nothing is copied, except a transposed view of the input, or of y's gradient, for the gradient of the
-    weight, where no single stride walks all its rows.
+    Under autocast input and weight are rounded to the autocast dtype as the kernel reads them, and y has that dtype;
+    gradients have the dtypes of what they belong to. Float64 tensors are left alone. Differentiable any number of
+    times. Nothing is copied but a view of the input, or of y's gradient, whose rows no single stride walks, for the
+    gradient of the weight.
 
     Args:
         input: [..., in_features], float32/float16/bfloat16/float64, any strides.

@@ -12,7 +12,7 @@ from tritonnet.errors import ShapeError
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """c = a b, as torch.matmul: batch dimensions broadcast; a 1-D operand is one row of a, or one column of b.
 
-    Under autocast both are rounded to the autocast dtype as the kernel reads them; float64 tensors are left as they are.
+    Under autocast both are rounded to the autocast dtype as the kernel reads them; float64 tensors are left alone.
     Differentiable any number of times.
 
     Args:
@@ -20,8 +20,8 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         b: [..., K, N] or [K], of a's dtype, any strides.
 
     Returns: [..., M, N], without the dimensions that a 1-D operand does not have.
-    Raises: ShapeError for sizes that do not fit and for operands without dimensions; DtypeError for mixed or other dtypes;
-        DeviceError for operands on different devices.
+    Raises: ShapeError for sizes that do not fit and for operands without dimensions; DtypeError for mixed or other
+        dtypes; DeviceError for operands on different devices.
     """
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError(f"matmul: a is {tuple(a.shape)} and b is {tuple(b.shape)}; each needs at least one dimension")
@@ -72,10 +72,10 @@ class ColumnSum(torch.autograd.Function):
 
 
 def product_like(like: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """a b, multiplied in `dtype`, summed over the batch dimensions that `like` was broadcast over, of like's dtype.
+    """a b, multiplied in `dtype`, summed over the batch dimensions that `like` lacks; of like's dtype.
 
-    It is itself differentiable. Where `like` has no batch dimensions, a's columns and b's rows of all batch entries make
-    one long inner dimension; an operand that no single stride walks that way is copied first.
+    It is itself differentiable. Where `like` has no batch dimensions, a's columns and b's rows of all batch entries
+    make one long inner dimension; an operand that no single stride walks that way is copied first.
     """
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     own = (1,) * (len(batch) + 2 - like.ndim) + like.shape[:-2]
