@@ -8,6 +8,7 @@ if __name__ == "kernels":
 
 from . import cpu
 from ._op import OPS, path, use
+from .adam import adam
 from .column_sum import column_sum
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
 from .cross_entropy import cross_entropy, cross_entropy_backward
@@ -17,6 +18,7 @@ from .relu import relu, relu_, relu_backward
 
 __all__ = [
     "OPS",
+    "adam",
     "column_sum",
     "conv2d",
     "conv2d_grad_input",

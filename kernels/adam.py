@@ -171,6 +171,13 @@ def address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr() or 16
 
 
+def same_order(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors of one shape lie in memory in one way; the stride of a dimension of size 1 says nothing."""
+    return a.shape == b.shape and all(
+        size <= 1 or x == y for size, x, y in zip(a.shape, a.stride(), b.stride(), strict=True)
+    )
+
+
 def adam_table(
     params: Sequence[Tensor],
     grads: Sequence[Tensor | None],
@@ -185,17 +192,16 @@ def adam_table(
     Raises: ShapeError where a parameter has gaps or a gradient or a moment has other strides than it, DtypeError for a
         step that is not float32.
     """
-    moments = [exp_avgs, exp_avg_sqs, max_exp_avg_sqs or []]
-    for p, *others in zip(params, grads, *(m for m in moments if m), strict=True):
-        if any(o is not None and (o.shape != p.shape or o.stride() != p.stride()) for o in (*others, torch.empty_like(p))):
+    moments = [exp_avgs, exp_avg_sqs, max_exp_avg_sqs or [None] * len(params)]
+    for p, *others in zip(params, grads, *moments, strict=True):
+        if not all(o is None or same_order(o, p) for o in (*others, torch.empty_like(p, device="meta"))):
             raise ShapeError(
                 f"adam: a parameter is {tuple(p.shape)} with strides {p.stride()}; it, its gradient and its moments must "
                 "lie in memory in one way, without gaps"
             )
     if any(step.dtype != torch.float32 or step.numel() != 1 for step in steps):
         raise DtypeError("adam: a step is not one float32")
-    none = [0] * len(params)
-    rows = [[address(t) for t in tensors] or none for tensors in (params, grads, *moments, steps)]
+    rows = [[address(t) for t in tensors] for tensors in (params, grads, *moments, steps)]
     sizes = [p.numel() for p in params]
     device = params[0].device
     block = pick_tile(target(device)).BLOCK
