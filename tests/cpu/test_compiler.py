@@ -16,7 +16,7 @@ from tritonnet.kernels._errors import CompilerError
 from tritonnet.kernels._launch import launch
 from tritonnet.kernels.cpu import compiler, driver, features
 
-ROOT = Path(__file__).parents[2]
+PATHS = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
 
 
 @triton.jit
@@ -61,7 +61,7 @@ def refuse(*args, **kwargs): raise AssertionError(f"ran {args}")
 subprocess.Popen.__init__ = refuse
 import tritonnet, tritonnet.kernels.cpu.compiler, tritonnet.kernels.cpu.driver, tritonnet.kernels.cpu.active
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": "", "CC": "no-such-compiler"}
+    environment = os.environ | {"PYTHONPATH": PATHS, "PATH": "", "CC": "no-such-compiler"}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=300)
 
 
@@ -204,7 +204,7 @@ def test_a_second_process_compiles_nothing(cache, tmp_path):
     counting = script(
         tmp_path / "counting", f'[ "$1" = --version ] || echo built >> {log}; exec {" ".join(real.command)} "$@"'
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "CC": counting}
+    environment = os.environ | {"PYTHONPATH": PATHS, "CC": counting}
     for builds in (2, 2):
         subprocess.run([sys.executable, str(program)], env=environment, check=True, timeout=300)
         assert log.read_text().count("built") == builds, "the pool and the kernel, once"

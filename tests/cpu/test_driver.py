@@ -20,7 +20,7 @@ from tritonnet.kernels._errors import KernelAssertionError, UnsupportedKernelErr
 from tritonnet.kernels._launch import launch
 from tritonnet.kernels.cpu import active, driver
 
-ROOT = Path(__file__).parents[2]
+PATHS = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
 
 
 @triton.jit
@@ -157,7 +157,7 @@ print(json.dumps([before, imported, loaded, after, driver._active is None]))
 def run_python(script: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        env=os.environ | {"PYTHONPATH": PATHS} | environment,
         capture_output=True,
         text=True,
         check=False,

@@ -15,7 +15,7 @@ import triton.language as tl
 from tritonnet.kernels._errors import KernelAssertionError
 from tritonnet.kernels._launch import launch
 
-ROOT = Path(__file__).parents[2]
+PATHS = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
 HERE = Path(__file__)
 
 
@@ -78,7 +78,7 @@ launch, torch_threads = k.launch, torch.set_num_threads(4)
 tasks = lambda: len(os.listdir("/proc/self/task"))
 fill = lambda out, value: launch(k._fill_kernel, (-(-out.numel() // 64),), out, value, out.numel(), BLOCK=64)
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": PATHS}
     command = [sys.executable, "-W", "ignore", "-c", head + script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
