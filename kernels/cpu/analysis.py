@@ -48,6 +48,11 @@ class Plan:
     groups: dict[Operation, list[Operation]] = field(default_factory=dict)
     grouped: set[Operation] = field(default_factory=set)
 
+    def join(self, other: "Plan") -> None:
+        self.tiles |= other.tiles
+        self.groups |= other.groups
+        self.grouped |= other.grouped
+
 
 def lazy(operation: Operation) -> bool:
     """Whether the result is an expression of its operands' lanes."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._errors import UnsupportedKernelError
-from . import control, dots, effects, reductions, stores
+from . import calls, control, dots, effects, reductions, stores
 from .analysis import lazy
 from .elements import HALVES, Refusal, computed, literal
 from .nests import Nest
@@ -28,10 +28,11 @@ _WRITERS: dict[str, Callable[[Program, Operation], None]] = {
     "cf.br": control.branch,
     "cf.cond_br": control.branch,
 }
-_LOOPS: dict[str, Callable[[Program, Operation, control.WriteBlock], None]] = {
+_WITH_BLOCKS: dict[str, Callable[[Program, Operation, control.WriteBlock], None]] = {
     "scf.for": control.for_loop,
     "scf.if": control.if_else,
     "scf.while": control.while_loop,
+    "tt.call": calls.call,
 }
 _WITHOUT_MEANING = frozenset({"ttg.barrier", "gpu.barrier", "llvm.intr.assume", "scf.yield", "scf.condition"})
 
@@ -59,7 +60,7 @@ def lower(ttir: str) -> Lowered:
     """
     functions = parse(ttir)
     function = next(iter(functions.values()))
-    program = Program(function)
+    program = Program(function, ttir)
     _Writer(program).block(function.body)
     return Lowered(
         name=function.name,
@@ -85,8 +86,8 @@ class _Writer:
 
     def operation(self, operation: Operation) -> None:
         program, name = self.program, operation.name
-        if name in _LOOPS:
-            _LOOPS[name](program, operation, self.block)
+        if name in _WITH_BLOCKS:
+            _WITH_BLOCKS[name](program, operation, self.block)
         elif name in _WRITERS:
             _WRITERS[name](program, operation)
         elif lazy(operation):

@@ -27,8 +27,9 @@ class Program:
 
     ALIGNMENT = 64
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, ttir: str) -> None:
         self.function = function
+        self.ttir = ttir
         self.names: dict[Value, str] = {value: f"a{k}" for k, value in enumerate(function.arguments)}
         self.tiles: dict[Value, Tile] = {}
         self.shifted: dict[Value, tuple[Value, str]] = {}
