@@ -66,11 +66,11 @@ def main() -> None:
     net.to(torch.float64)
     parameters = dict(net.named_parameters())
     rows = {"conv.weight": net.conv.weight, "linear.weight": net.linear.weight, "mean": net.mean, "hidden": net.hidden}
-    print(f"{'':<15}{'in parameters()':<18}{'trained':<10}{'moved by .to()':<17}{'saved':<8}")
+    print(f"{'':<15}{'in parameters()':<18}{'trained':<10}{'moved by .to()':<17}saved")
     for name, value in rows.items():
         answers = name in parameters, name in changed, value.dtype == torch.float64, name in saved
         words = ["yes" if answer else "no" for answer in answers]
-        print(f"{name:<15}{words[0]:<18}{words[1]:<10}{words[2]:<17}{words[3]:<8}")
+        print(f"{name:<15}{words[0]:<18}{words[1]:<10}{words[2]:<17}{words[3]}")
 
     try:
         Adam(net.parameters(), learning_rate=1e-3)

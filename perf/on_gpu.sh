@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What a machine with a GPU and little time is used for: tests, then training steps against torch.nn.
+# What a machine with a GPU and little time is used for: tests, first steps, then training steps against torch.nn.
 #
 #   perf/on_gpu.sh [--dry-run] [seconds for the tests] [seconds for each timed row]
 #
-# Writes perf/results/<device>/tests.txt and step.jsonl as it goes, so that an interrupted run leaves what it had, and
-# prints the table last. --dry-run does the same in short on the CPU, below the folder in RESULTS or a temporary one.
+# Writes tests.txt, start.jsonl and step.jsonl under perf/results/<device>/ as it goes, so that an interrupted run leaves
+# what it had, and prints the table last. --dry-run does the same in short on the CPU, below the folder in RESULTS or a temporary one.
 # PYTHON chooses the interpreter, as for make.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -20,11 +20,13 @@ python=${PYTHON:-python3}
 results=${RESULTS:-perf/results}
 options=()
 tests=(--durations 10)
+make=(make --no-print-directory test "PYTHON=$python")
 if [ "$dry_run" ]; then
     results=${RESULTS:-$(mktemp -d)}
     export CUDA_VISIBLE_DEVICES=
     options=(--networks digits --dtypes float32)
-    tests=(-n 0 tests/test_main.py)
+    tests=(tests/test_main.py)
+    make+=(WORKERS=)
 fi
 
 with() { "$python" .ci/with.py "$@"; }
@@ -40,10 +42,11 @@ mkdir -p "$results/$device"
 
 with -m tritonnet
 echo "tests, $test_seconds s at most: $results/$device/tests.txt"
-PYTHONUNBUFFERED=1 timeout "$test_seconds" make --no-print-directory test PYTHON="$python" ARGS="-q ${tests[*]}" \
+PYTHONUNBUFFERED=1 timeout "$test_seconds" "${make[@]}" ARGS="-q ${tests[*]}" \
     >"$results/$device/tests.txt" 2>&1
 tests_status=$?
 tail -n 1 "$results/$device/tests.txt"
+with -m perf.start --rounds 1 --results "$results"
 with -m perf.step --seconds "$row_seconds" --results "$results" "${options[@]}"
 steps_status=$?
 exit $((tests_status ? tests_status : steps_status))

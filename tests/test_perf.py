@@ -63,6 +63,10 @@ def test_the_gpu_script_runs_dry(tmp_path):
     (folder,) = tmp_path.iterdir()
     assert " passed" in (folder / "tests.txt").read_text()
     assert json.loads((folder / "step.jsonl").read_text())["network"] == "digits"
+    start = {row["what"]: row for row in map(json.loads, (folder / "start.jsonl").read_text().splitlines())}
+    assert start["import"]["with_tritonnet_s"] > 0
+    assert start["first step"]["warm_cache_s"] < start["first step"]["empty_cache_s"]
+    assert start["launch"]["us"] > 0
     assert done.stdout.splitlines()[-1].startswith("digits  float32")
 
 
