@@ -109,7 +109,8 @@ def test_a_failing_compiler_leaves_nothing_behind(cache, tmp_path, monkeypatch):
     assert failing in message and "-march=native" in message
     assert "error: no luck" in message and "line 5" in message
     assert "line 45" not in message and "more lines" in message
-    assert not [name for name in files(cache) if name.endswith((".so", ".json"))]
+    left = [name for name in files(cache) if name.startswith("_double_kernel")]
+    assert not [name for name in left if name.endswith((".so", ".json"))]
     assert not list(temporary.iterdir())
     assert (x == 1).all()
     monkeypatch.delenv("CC")
