@@ -3,10 +3,9 @@
 import functools
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from .._errors import DtypeError, ShapeError
 from .._op import FLOATS
@@ -28,7 +27,7 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True)
 class Geometry:
-    """A convolution of x [N, C, H, W] with weight [K, C // groups, R, S] to y [N, K, P, Q]; `h` and `w` are its axes."""
+    """A convolution of x [N, C, H, W] with weight [K, C // groups, R, S] to y [N, K, P, Q]; `h`, `w` are its axes."""
 
     N: int
     C: int
@@ -96,7 +95,9 @@ def geometry(
     for i, name in enumerate(("height", "width")):
         padded, span = x[2 + i] + before[i] + after[i], dilations[i] * (weight[2 + i] - 1) + 1
         if padded < span:
-            raise ShapeError(f"{op}: x is {x} and weight is {weight}; padded {name} {padded} is less than the kernel's {span}")
+            raise ShapeError(
+                f"{op}: x is {x} and weight is {weight}; padded {name} {padded} is less than the kernel's {span}"
+            )
         out = (padded - span) // strides[i] + 1
         axes.append(Axis(x[2 + i], out, weight[2 + i], strides[i], before[i], dilations[i]))
     return Geometry(N, C, K, groups, *axes)
@@ -130,25 +131,33 @@ def _padding(
     return both, both
 
 
-def check_operands(op: str, dtype: torch.dtype | None, **operands: Tensor | None) -> torch.dtype:
-    """The dtype of the products: `dtype`, or else the one that all operands have.
+def hashable(value: Any) -> Any:
+    """A list as a tuple, so that a plan can be kept by it."""
+    return tuple(value) if type(value) is list else value
 
-    Raises: DtypeError where they have several or one that there are no kernels for,
-        ShapeError where there is a bias that does not fit the weight.
-    """
-    present = {name: t.dtype for name, t in operands.items() if t is not None}
-    found = dtype or next(iter(present.values()))
-    if dtype is None and any(d != found for d in present.values()):
+
+def product_dtype(op: str, dtype: torch.dtype | None, **operands: torch.dtype | None) -> torch.dtype:
+    """The dtype of the products: `dtype`, or else the one that all operands have; DtypeError where they differ."""
+    present = {name: d for name, d in operands.items() if d is not None}
+    if dtype is None and len(set(present.values())) > 1:
         each = ", ".join(f"{name} is {str(d).removeprefix('torch.')}" for name, d in present.items())
         raise DtypeError(f"{op}: {each}; the operands must have one dtype")
-    bias, weight = operands.get("bias"), operands.get("weight")
-    if bias is not None and weight is not None and bias.shape != weight.shape[:1]:
-        raise ShapeError(
-            f"{op}: bias is {tuple(bias.shape)} and weight {tuple(weight.shape)}; bias must be ({weight.shape[0]},)"
-        )
-    if found not in FLOATS:
-        raise DtypeError(f"{op}: got {str(found).removeprefix('torch.')}; it takes floating-point tensors")
-    return found
+    for name, d in {**present, "dtype": dtype or next(iter(present.values()))}.items():
+        if d not in FLOATS:
+            raise DtypeError(f"{op}: {name} is {str(d).removeprefix('torch.')}; it takes floating-point tensors")
+    return dtype or next(iter(present.values()))
+
+
+def check_bias(op: str, bias: tuple[int, ...] | None, weight: tuple[int, ...]) -> None:
+    """Raises ShapeError for a bias that is not one value for each output channel."""
+    if bias is not None and tuple(bias) != (weight[0],):
+        raise ShapeError(f"{op}: bias is {tuple(bias)} and weight {tuple(weight)}; bias must be ({weight[0]},)")
+
+
+def check_grad(op: str, grad: tuple[int, ...], conv: Geometry) -> None:
+    """Raises ShapeError for an incoming gradient that is not of the shape of the result."""
+    if tuple(grad) != conv.out_shape:
+        raise ShapeError(f"{op}: grad is {tuple(grad)}; the result of this convolution is {conv.out_shape}")
 
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -172,7 +181,6 @@ def format_strides(shape: tuple[int, ...], last: bool) -> tuple[int, int, int, i
     """Dense strides of [N, C, H, W], channels last or not."""
     _, C, H, W = shape
     return (C * H * W, 1, W * C, C) if last else (C * H * W, H * W, W, 1)
-
 
 
 def needs_int64(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

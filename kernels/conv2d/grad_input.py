@@ -1,15 +1,29 @@
-"""The gradient of conv2d with respect to its input."""
+"""The gradient of conv2d with respect to its input: each pixel gathers the taps that touch it."""
 
 import functools
 import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._errors import ShapeError
+from .._launch import launch
 from .._op import op
-from .forward import conv2d_reference, correlate
-from .geometry import Axis, Geometry, Padding, Pair, channels_last, check_operands, format_strides, geometry, wide_dtype
+from .._precision import conv_precision
+from .correlate import Call, Operand, correlate_call
+from .forward import conv2d_reference
+from .geometry import (
+    Axis,
+    Padding,
+    Pair,
+    channels_last,
+    check_grad,
+    format_strides,
+    geometry,
+    hashable,
+    product_dtype,
+    wide_dtype,
+)
 
 
 def conv2d_grad_input_reference(
@@ -24,17 +38,26 @@ def conv2d_grad_input_reference(
     dtype: torch.dtype | None = None,
     out_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    _checked(grad, weight, shape, stride, padding, dilation, groups)
-    dtype = check_operands("conv2d_grad_input", dtype, grad=grad, weight=weight)
+    steps = hashable(stride), hashable(padding), hashable(dilation)
+    conv = geometry("conv2d_grad_input", tuple(shape), weight.shape, *steps, groups)
+    check_grad("conv2d_grad_input", grad.shape, conv)
+    dtype = product_dtype("conv2d_grad_input", dtype, grad=grad.dtype, weight=weight.dtype)
     wide = wide_dtype(dtype)
+    grad, weight = grad.detach().to(dtype).to(wide), weight.detach().to(dtype).to(wide)
     with torch.enable_grad():
         x = torch.zeros(shape, dtype=wide, device=grad.device, requires_grad=True)
-        y = conv2d_reference(x, weight.detach().to(dtype).to(wide), None, stride, padding, dilation, groups)
-        (dx,) = torch.autograd.grad(y, x, grad.detach().to(dtype).to(wide))
+        y = conv2d_reference(x, weight, None, stride, padding, dilation, groups)
+        (dx,) = torch.autograd.grad(y, x, grad)
     return dx.to(out_dtype or dtype)
 
 
-@op(reference=conv2d_grad_input_reference)
+def _flops(
+    grad: Tensor, weight: Tensor, shape: tuple[int, ...], *args: Any, dtype: Any = None, out_dtype: Any = None
+) -> int:
+    return geometry("conv2d_grad_input", tuple(shape), weight.shape, *map(hashable, args)).flops
+
+
+@op(reference=conv2d_grad_input_reference, flops=_flops)
 def conv2d_grad_input(
     grad: Tensor,
     weight: Tensor,
@@ -49,8 +72,8 @@ def conv2d_grad_input(
 ) -> Tensor:
     """dx[n, c, h, w] = sum of grad[n, k, p, q] weight[k, c, r, s] over all k, r, s whose tap of pixel (p, q) is (h, w).
 
-    Every pixel gathers the taps that touch it: pixels of one remainder of (h, w) by the stride are met by the same taps,
-    and are one correlation of grad with those weights, at stride 1. Nothing is scattered, and no tap is taken in vain.
+    Every pixel gathers the taps that touch it: pixels of one remainder of (h, w) by the stride are touched by the same
+    taps, and are one correlation of grad with those weights at stride 1. Nothing is scattered, no tap is taken in vain.
 
     Args:
         grad: [N, K, P, Q], the gradient of conv2d's result, any strides.
@@ -64,41 +87,123 @@ def conv2d_grad_input(
 
     Raises: ShapeError for sizes that do not fit, DtypeError for operands of several dtypes where `dtype` is None.
     """
-    conv = _checked(grad, weight, shape, stride, padding, dilation, groups)
-    dtype = check_operands("conv2d_grad_input", dtype, grad=grad, weight=weight)
-    last = channels_last(grad.shape, grad.stride()) or channels_last(weight.shape, weight.stride())
-    dx = torch.empty_strided(conv.in_shape, format_strides(conv.in_shape, last), dtype=out_dtype or dtype, device=grad.device)
-    k = conv.K // groups
-    by_group = k * weight.stride(0)
-    group_weight = weight[:k].transpose(0, 1)
-    for pixels_h, taps_h, first_h, tap_h in phases(conv.h):
-        for pixels_w, taps_w, first_w, tap_w in phases(conv.w):
-            taps = group_weight[:, :, taps_h, taps_w]
-            y = dx[:, :, pixels_h, pixels_w]
-            correlate(grad, taps, by_group, None, y, groups, (1, 1), (first_h, first_w), (tap_h, tap_w), dtype)
+    plan = _plan(
+        grad.shape,
+        grad.stride(),
+        grad.dtype,
+        weight.shape,
+        weight.stride(),
+        weight.dtype,
+        tuple(shape),
+        hashable(stride),
+        hashable(padding),
+        hashable(dilation),
+        groups,
+        dtype,
+        conv_precision(dtype or grad.dtype),
+        grad.device,
+    )
+    dx = torch.empty_strided(plan.dx.shape, plan.dx.strides, dtype=out_dtype or plan.dtype, device=grad.device)
+    for phase in plan.phases:
+        taps = weight[:, :, phase.tap_h :, phase.tap_w :] if phase.tap_h or phase.tap_w else weight
+        pixels = dx[:, :, phase.pixel_h :, phase.pixel_w :] if phase.pixel_h or phase.pixel_w else dx
+        call = phase.call
+        launch(call.kernel, call.grid, grad, taps, None, pixels, *call.sizes, **call.constexprs)
     return dx
 
 
-@functools.lru_cache(maxsize=4096)
-def phases(axis: Axis) -> list[tuple[slice, slice, int, int]]:
-    """The pixels of an axis by their remainder by the stride: (pixels, taps that touch them, first, tap).
+class _Phase(NamedTuple):
+    """The pixels from (pixel_h, pixel_w) in steps of the stride, and the taps from (tap_h, tap_w) that touch them."""
 
-    Input pixel number i of a phase meets output pixel i + first + j * tap at the phase's tap number j.
+    pixel_h: int
+    pixel_w: int
+    tap_h: int
+    tap_w: int
+    call: Call
+
+
+class _Plan(NamedTuple):
+    dx: Operand
+    dtype: torch.dtype
+    phases: list[_Phase]
+
+
+@functools.lru_cache(maxsize=4096)
+def _plan(
+    grad: tuple[int, ...],
+    grad_strides: tuple[int, ...],
+    grad_dtype: torch.dtype,
+    weight: tuple[int, ...],
+    w_strides: tuple[int, ...],
+    w_dtype: torch.dtype,
+    shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    dtype: torch.dtype | None,
+    precision: str,
+    device: torch.device,
+) -> _Plan:
+    """Checks a call and says what it allocates and launches."""
+    conv = geometry("conv2d_grad_input", shape, weight, stride, padding, dilation, groups)
+    check_grad("conv2d_grad_input", grad, conv)
+    dtype = product_dtype("conv2d_grad_input", dtype, grad=grad_dtype, weight=w_dtype)
+    last = channels_last(grad, grad_strides) or channels_last(weight, w_strides)
+    dx = Operand(conv.in_shape, format_strides(conv.in_shape, last))
+    k, (N, C, _, _) = conv.K // groups, conv.in_shape
+    sk, sc, sr, ss = w_strides
+    phases = []
+    for h in along(conv.h):
+        for w in along(conv.w):
+            call = correlate_call(
+                Operand(grad, grad_strides),
+                Operand((C // groups, k, h.taps, w.taps), (sc, sk, sr * h.tap_step, ss * w.tap_step)),
+                k * sk,
+                Operand(
+                    (N, C, h.pixels, w.pixels),
+                    (*dx.strides[:2], dx.strides[2] * conv.h.stride, dx.strides[3] * conv.w.stride),
+                ),
+                0,
+                groups,
+                (1, 1),
+                (h.first, w.first),
+                (h.tap, w.tap),
+                dtype,
+                precision,
+                device,
+            )
+            # Where no tap touches a phase, there is no weight to point at.
+            tap_h, tap_w = (h.lowest, w.lowest) if h.taps and w.taps else (0, 0)
+            phases.append(_Phase(h.phase, w.phase, tap_h, tap_w, call))
+    return _Plan(dx, dtype, phases)
+
+
+class AxisPhase(NamedTuple):
+    """The pixels phase, phase + stride, ... of an axis of the input, which the same taps touch.
+
+    These are taps lowest, lowest + tap_step, ..., `taps` of them; the j-th takes input pixel number i of the phase to
+    output pixel i + first + j * tap.
     """
-    step = axis.stride // math.gcd(axis.stride, axis.dilation)
+
+    phase: int
+    pixels: int
+    lowest: int
+    taps: int
+    tap_step: int
+    first: int
+    tap: int
+
+
+def along(axis: Axis) -> list[AxisPhase]:
+    """The phases of an axis."""
+    tap_step = axis.stride // math.gcd(axis.stride, axis.dilation)
     found = []
     for phase in range(min(axis.stride, axis.inp)):
-        lowest = next((r for r in range(min(step, axis.taps)) if (phase + axis.pad - r * axis.dilation) % axis.stride == 0), axis.taps)
+        touching = [r for r in range(axis.taps) if (phase + axis.pad - r * axis.dilation) % axis.stride == 0]
+        lowest = touching[0] if touching else 0
         first = (phase + axis.pad - lowest * axis.dilation) // axis.stride
-        tap = -step * axis.dilation // axis.stride
-        found.append((slice(phase, None, axis.stride), slice(lowest, None, step), first, tap))
+        pixels = (axis.inp - phase + axis.stride - 1) // axis.stride
+        tap = -tap_step * axis.dilation // axis.stride
+        found.append(AxisPhase(phase, pixels, lowest, len(touching), tap_step, first, tap))
     return found
-
-
-def _checked(
-    grad: Tensor, weight: Tensor, shape: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair, groups: int
-) -> Geometry:
-    conv = geometry("conv2d_grad_input", tuple(shape), weight.shape, stride, padding, dilation, groups)
-    if grad.shape != conv.out_shape:
-        raise ShapeError(f"conv2d_grad_input: grad is {tuple(grad.shape)}; the result of this convolution is {conv.out_shape}")
-    return conv

@@ -1,23 +1,33 @@
-"""The gradient of conv2d with respect to its weight."""
+"""The gradient of conv2d with respect to its weight: a product over pixels, summed in parts."""
 
 import functools
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .._errors import ShapeError
 from .._launch import launch
 from .._op import op
 from .._precision import conv_precision
 from .._tile import block_offsets
 from .._tune import target
 from ..column_sum import sum_parts
-from .forward import TL_DTYPES, Operand, conv2d_reference
-from .geometry import Geometry, Padding, Pair, channels_last, check_operands, format_strides, geometry, needs_int64, wide_dtype
+from .correlate import TL_DTYPES, Call, Operand, direct, flat, split_pixels
+from .forward import conv2d_reference
+from .geometry import (
+    Padding,
+    Pair,
+    channels_last,
+    check_grad,
+    format_strides,
+    geometry,
+    hashable,
+    product_dtype,
+    wide_dtype,
+)
 from .tiles import pick_direct_tile, pick_split, pick_tile
 
 # Both kernels: part s of the pixels goes to row s of dw, [SPLIT, K, C, R, S]; C and K are the channels of one group.
@@ -58,7 +68,8 @@ def _grad_weight_kernel(
     R: tl.constexpr,
     S: tl.constexpr,
     FLAT: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr,
+    GRAD_LAST: tl.constexpr,
+    X_LAST: tl.constexpr,
     INT64: tl.constexpr,
     DTYPE: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -66,7 +77,12 @@ def _grad_weight_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    # One program: BLOCK_K output channels by BLOCK_C weights, of one tap, or where FLAT of whatever (c, r, s) follow each other.
+    # One program: BLOCK_K output channels by BLOCK_C input channels of one tap; where FLAT, by a row of (c, r, s).
+    # Tiles are read as [pixels, channels] where these are contiguous in memory, else as [channels, pixels].
+    PIXELS: tl.constexpr = 1 if X_LAST else 0
+    COLUMNS: tl.constexpr = 0 if X_LAST else 1
+    GRAD_PIXELS: tl.constexpr = 1 if GRAD_LAST else 0
+    GRAD_COLUMNS: tl.constexpr = 0 if GRAD_LAST else 1
     ACC: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
     blocks_c = tl.cdiv(C * R * S, BLOCK_C) if FLAT else tl.cdiv(C, BLOCK_C) * R * S
     pid = tl.program_id(0)
@@ -91,24 +107,27 @@ def _grad_weight_kernel(
     last = tl.minimum(part_pixels * (part + 1), N * P * Q)
     for start in range(part * part_pixels, last, BLOCK_M):
         offs_m = start + block_offsets(0, BLOCK_M, INT64)
-        n, p, q = offs_m // (P * Q), offs_m // Q % P, offs_m % Q
+        n, p, q = split_pixels(offs_m, P, Q)
         m_ok = offs_m < last
         row_h, row_w = p * step_h + first_h, q * step_w + first_w
         rows = n * stride_xn + row_h * stride_xh + row_w * stride_xw
         if FLAT:
-            h, w = row_h[:, None] + (r * tap_h)[None, :], row_w[:, None] + (s * tap_w)[None, :]
-            ok = (h >= 0) & (h < H) & (w >= 0) & (w < W) & m_ok[:, None] & c_ok[None, :]
+            h = tl.expand_dims(row_h, PIXELS) + tl.expand_dims(r * tap_h, COLUMNS)
+            w = tl.expand_dims(row_w, PIXELS) + tl.expand_dims(s * tap_w, COLUMNS)
+            ok = (h >= 0) & (h < H) & (w >= 0) & (w < W) & tl.expand_dims(m_ok, PIXELS) & tl.expand_dims(c_ok, COLUMNS)
         else:
             h, w = row_h + r * tap_h, row_w + s * tap_w
-            ok = (m_ok & (h >= 0) & (h < H) & (w >= 0) & (w < W))[:, None] & c_ok[None, :]
-        x = tl.load(x_ptr + rows[:, None] + columns[None, :], mask=ok, other=0.0)
+            ok = m_ok & (h >= 0) & (h < H) & (w >= 0) & (w < W)
+            ok = tl.expand_dims(ok, PIXELS) & tl.expand_dims(c_ok, COLUMNS)
+        x = tl.load(x_ptr + tl.expand_dims(rows, PIXELS) + tl.expand_dims(columns, COLUMNS), mask=ok, other=0.0)
         dy_rows = n * stride_dyn + p * stride_dyp + q * stride_dyq
-        if CHANNELS_LAST:
-            dy_ptrs = dy_ptr + dy_rows[:, None] + offs_k[None, :] * stride_dyk
-            dy = tl.trans(tl.load(dy_ptrs, mask=m_ok[:, None] & k_ok[None, :], other=0.0))
-        else:
-            dy_ptrs = dy_ptr + dy_rows[None, :] + offs_k[:, None] * stride_dyk
-            dy = tl.load(dy_ptrs, mask=m_ok[None, :] & k_ok[:, None], other=0.0)
+        dy_ptrs = dy_ptr + tl.expand_dims(dy_rows, GRAD_PIXELS) + tl.expand_dims(offs_k, GRAD_COLUMNS) * stride_dyk
+        ok = tl.expand_dims(m_ok, GRAD_PIXELS) & tl.expand_dims(k_ok, GRAD_COLUMNS)
+        dy = tl.load(dy_ptrs, mask=ok, other=0.0)
+        if GRAD_LAST:
+            dy = tl.trans(dy)
+        if not X_LAST:
+            x = tl.trans(x)
         acc = tl.dot(dy.to(DTYPE), x.to(DTYPE), acc, input_precision=PRECISION, out_dtype=ACC)
     columns = c * stride_dwc + r * stride_dwr + s * stride_dwt
     dw_ptrs = dw_ptr + offs_k[:, None] * stride_dwk + columns[None, :]
@@ -172,7 +191,7 @@ def _grad_weight_direct_kernel(
     last = tl.minimum(part_pixels * (part + 1), N * P * Q)
     for start in range(part * part_pixels, last, BLOCK_M):
         offs_m = start + block_offsets(0, BLOCK_M, INT64)
-        n, p, q = offs_m // (P * Q), offs_m // Q % P, offs_m % Q
+        n, p, q = split_pixels(offs_m, P, Q)
         h, w = p * step_h + first_h + r * tap_h, q * step_w + first_w + s * tap_w
         ok = (offs_m < last) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
         ok = tl.expand_dims(ok, PIXELS) & tl.expand_dims(k_ok, CHANNELS)
@@ -198,17 +217,26 @@ def conv2d_grad_weight_reference(
     dtype: torch.dtype | None = None,
     out_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    _checked(grad, x, shape, stride, padding, dilation, groups)
-    dtype = check_operands("conv2d_grad_weight", dtype, grad=grad, x=x)
+    steps = hashable(stride), hashable(padding), hashable(dilation)
+    conv = geometry("conv2d_grad_weight", x.shape, tuple(shape), *steps, groups)
+    check_grad("conv2d_grad_weight", grad.shape, conv)
+    dtype = product_dtype("conv2d_grad_weight", dtype, grad=grad.dtype, x=x.dtype)
     wide = wide_dtype(dtype)
+    grad, x = grad.detach().to(dtype).to(wide), x.detach().to(dtype).to(wide)
     with torch.enable_grad():
         weight = torch.zeros(shape, dtype=wide, device=grad.device, requires_grad=True)
-        y = conv2d_reference(x.detach().to(dtype).to(wide), weight, None, stride, padding, dilation, groups)
-        (dw,) = torch.autograd.grad(y, weight, grad.detach().to(dtype).to(wide))
+        y = conv2d_reference(x, weight, None, stride, padding, dilation, groups)
+        (dw,) = torch.autograd.grad(y, weight, grad)
     return dw.to(out_dtype or dtype)
 
 
-@op(reference=conv2d_grad_weight_reference)
+def _flops(
+    grad: Tensor, x: Tensor, shape: tuple[int, ...], *args: Any, dtype: Any = None, out_dtype: Any = None
+) -> int:
+    return geometry("conv2d_grad_weight", x.shape, tuple(shape), *map(hashable, args)).flops
+
+
+@op(reference=conv2d_grad_weight_reference, flops=_flops)
 def conv2d_grad_weight(
     grad: Tensor,
     x: Tensor,
@@ -237,56 +265,85 @@ def conv2d_grad_weight(
 
     Raises: ShapeError for sizes that do not fit, DtypeError for operands of several dtypes where `dtype` is None.
     """
-    conv = _checked(grad, x, shape, stride, padding, dilation, groups)
-    dtype = check_operands("conv2d_grad_weight", dtype, grad=grad, x=x)
-    dw_dtype = out_dtype or dtype
-    kernel, grid, sizes, constexprs, strides = _call(
-        conv, (grad.shape, grad.stride(), dtype), x.stride(), conv_precision(dtype), grad.device
+    plan = _plan(
+        grad.shape,
+        grad.stride(),
+        grad.dtype,
+        x.shape,
+        x.stride(),
+        x.dtype,
+        tuple(shape),
+        hashable(stride),
+        hashable(padding),
+        hashable(dilation),
+        groups,
+        dtype,
+        conv_precision(dtype or grad.dtype),
+        grad.device,
     )
-    dw = torch.empty_strided(shape, strides, dtype=dw_dtype, device=grad.device)
-    split, numel = grid[1], dw.numel()
-    parts = dw if split == 1 else torch.empty((1, split, numel), dtype=wide_dtype(dtype), device=grad.device)
-    launch(kernel, grid, grad, x, parts, *sizes, **constexprs)
+    call = plan.call
+    dw = torch.empty_strided(plan.dw.shape, plan.dw.strides, dtype=out_dtype or plan.dtype, device=grad.device)
+    split, numel = call.grid[1], dw.numel()
+    parts = dw if split == 1 else torch.empty((1, split, numel), dtype=wide_dtype(plan.dtype), device=grad.device)
+    launch(call.kernel, call.grid, grad, x, parts, *call.sizes, **call.constexprs)
     if split > 1:
         sum_parts(parts, dw.as_strided((1, numel), (numel, 1)))
     return dw
 
 
+class _Plan(NamedTuple):
+    dw: Operand
+    dtype: torch.dtype
+    call: Call
+
+
 @functools.lru_cache(maxsize=4096)
-def _call(
-    conv: Geometry, grad: Operand, x_strides: tuple[int, ...], precision: str, device: torch.device
-) -> tuple[Any, tuple[int, ...], tuple[int, ...], dict[str, Any], tuple[int, ...]]:
-    """Kernel, grid, integer arguments, constexprs, and the strides of the result."""
-    (N, _, P, Q), grad_strides, dtype = grad
-    h, w, groups = conv.h, conv.w, conv.groups
-    K, C, R, S = conv.K // groups, conv.C // groups, h.taps, w.taps
-    M, shape = N * P * Q, (conv.K, C, R, S)
-    on = target(device)
-    grad_last = channels_last(grad[0], grad_strides)
-    strides = format_strides(shape, grad_last or channels_last(conv.in_shape, x_strides))
-    int64 = needs_int64(conv.in_shape, x_strides) or needs_int64(grad[0], grad_strides) or needs_int64(shape, strides)
-    constexprs = {"R": R, "S": S, "CHANNELS_LAST": grad_last or grad_strides[1] == 1, "INT64": int64, "DTYPE": TL_DTYPES[dtype]}
-    if groups > 1 and C * K < 16:
-        direct = pick_direct_tile(M, conv.K, constexprs["CHANNELS_LAST"], on)
-        kernel, block_m, programs = _grad_weight_direct_kernel, direct.BLOCK_M, triton.cdiv(conv.K, direct.BLOCK_K) * C * R * S
-        constexprs |= {"GROUPS": groups, **asdict(direct)}
+def _plan(
+    grad: tuple[int, ...],
+    grad_strides: tuple[int, ...],
+    grad_dtype: torch.dtype,
+    x: tuple[int, ...],
+    x_strides: tuple[int, ...],
+    x_dtype: torch.dtype,
+    shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    dtype: torch.dtype | None,
+    precision: str,
+    device: torch.device,
+) -> _Plan:
+    """Checks a call and says what it allocates and launches."""
+    conv = geometry("conv2d_grad_weight", x, shape, stride, padding, dilation, groups)
+    check_grad("conv2d_grad_weight", grad, conv)
+    dtype = product_dtype("conv2d_grad_weight", dtype, grad=grad_dtype, x=x_dtype)
+    dy, image, (N, _, P, Q) = Operand(grad, grad_strides), Operand(x, x_strides), grad
+    dw = Operand(shape, format_strides(shape, channels_last(grad, grad_strides) or channels_last(x, x_strides)))
+    h, w, K, C = conv.h, conv.w, conv.K // groups, conv.C // groups
+    R, S, M, on = h.taps, w.taps, N * P * Q, target(device)
+    constexprs: dict[str, Any] = {
+        "R": R,
+        "S": S,
+        "INT64": dy.far or image.far or dw.far,
+        "DTYPE": TL_DTYPES[dtype],
+    }
+    if direct(groups, K, C):
+        elements = pick_direct_tile(M, conv.K, dy.channels_contiguous, on)
+        programs = triton.cdiv(conv.K, elements.BLOCK_K) * C * R * S
+        split, part_pixels = pick_split(M, elements.BLOCK_M, programs, on)
+        kernel, grid = _grad_weight_direct_kernel, (programs, split)
+        constexprs |= {"GROUPS": groups, "CHANNELS_LAST": dy.channels_contiguous, **asdict(elements)}
     else:
-        flat = C < 16 and R * S > 1
-        tile = pick_tile("conv2d_grad_weight", M, K, C * R * S if flat else C, dtype, on)
-        columns = triton.cdiv(C * R * S, tile.BLOCK_C) if flat else triton.cdiv(C, tile.BLOCK_C) * R * S
-        kernel, block_m, programs = _grad_weight_kernel, tile.BLOCK_M, triton.cdiv(K, tile.BLOCK_K) * columns
-        constexprs |= {"FLAT": flat, "PRECISION": precision, **asdict(tile)}
-    split, part_pixels = pick_split(M, block_m, programs * (1 if "GROUPS" in constexprs else groups), on)
-    grid = (programs, split) if "GROUPS" in constexprs else (programs, split, groups)
+        together = flat(C, R, S)
+        columns = C * R * S if together else C
+        tile = pick_tile("conv2d_grad_weight", M, K, columns, dtype, on)
+        programs = triton.cdiv(K, tile.BLOCK_K) * triton.cdiv(columns, tile.BLOCK_C) * (1 if together else R * S)
+        split, part_pixels = pick_split(M, tile.BLOCK_M, programs * groups, on)
+        kernel, grid = _grad_weight_kernel, (programs, split, groups)
+        last = {"GRAD_LAST": dy.channels_contiguous, "X_LAST": image.channels_contiguous}
+        constexprs |= {"FLAT": together, **last, "PRECISION": precision, **asdict(tile)}
     steps = (h.stride, w.stride, -h.pad, -w.pad, h.dilation, w.dilation)
-    sizes = (N, C, K, h.inp, w.inp, P, Q, part_pixels, *grad_strides, *x_strides, conv.K * C * R * S, *strides, *steps)
-    return kernel, grid, sizes, constexprs, strides
-
-
-def _checked(
-    grad: Tensor, x: Tensor, shape: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair, groups: int
-) -> Geometry:
-    conv = geometry("conv2d_grad_weight", x.shape, tuple(shape), stride, padding, dilation, groups)
-    if grad.shape != conv.out_shape:
-        raise ShapeError(f"conv2d_grad_weight: grad is {tuple(grad.shape)}; the result of this convolution is {conv.out_shape}")
-    return conv
+    strides = (*grad_strides, *x_strides, conv.K * C * R * S, *dw.strides)
+    sizes = (N, C, K, h.inp, w.inp, P, Q, part_pixels, *strides, *steps)
+    return _Plan(dw, dtype, Call(kernel, grid, sizes, constexprs))

@@ -9,7 +9,7 @@ from .._tune import Target, measured
 
 @dataclass(frozen=True)
 class Tile:
-    """BLOCK_M pixels by BLOCK_K output channels; BLOCK_C input channels (or weights, where channels are few) at a time."""
+    """BLOCK_M pixels by BLOCK_K output channels by BLOCK_C input channels, or (c, r, s) where channels are few."""
 
     BLOCK_M: int
     BLOCK_K: int
@@ -28,9 +28,12 @@ class DirectTile:
 
 
 _LARGEST = {
-    "cpu": {"conv2d": Tile(128, 64, 64, 4, 1), "conv2d_grad_weight": Tile(128, 64, 64, 4, 1)},
-    "gpu": {"conv2d": Tile(128, 128, 64, 8, 3), "conv2d_grad_weight": Tile(64, 128, 64, 8, 3)},
+    ("cpu", "conv2d"): Tile(128, 64, 64, 4, 1),
+    ("cpu", "conv2d_grad_weight"): Tile(128, 64, 64, 4, 1),
+    ("gpu", "conv2d"): Tile(128, 128, 64, 8, 3),
+    ("gpu", "conv2d_grad_weight"): Tile(64, 128, 64, 8, 3),
 }
+"""The largest tiles, on a GPU for 2-byte operands: wider ones take blocks of the reduction of as many bytes."""
 _DIRECT = {"cpu": 4096, "gpu": 2048}
 """Elements of a direct tile."""
 _LEAST_BLOCKS = 4
@@ -45,14 +48,14 @@ def pick_tile(op: str, M: int, K: int, C: int, dtype: torch.dtype, target: Targe
     entry = measured(op, target, dtype, (M, K, C), layout)
     if entry is not None:
         return Tile(**entry)
-    largest = _LARGEST[target.kind][op]
+    largest = _LARGEST[target.kind, op]
     block_m, block_k, block_c = largest.BLOCK_M, min(largest.BLOCK_K, _block(K)), min(largest.BLOCK_C, _block(C))
-    if target.kind == "gpu" and dtype.itemsize > 2:
-        block_c = min(block_c, 128 // dtype.itemsize)
+    if target.kind == "gpu":
         if dtype.itemsize == 8:
-            block_m, block_k = min(block_m, 64), min(block_k, 64)
-    warps = min(largest.num_warps, max(1, block_m * block_k // 2048))
-    return Tile(block_m, block_k, block_c, warps, largest.num_stages)
+            return Tile(32, 16, 16, 4, 2)
+        reduced = 128 // dtype.itemsize
+        block_m, block_c = (reduced, block_c) if op == "conv2d_grad_weight" else (block_m, min(block_c, reduced))
+    return Tile(block_m, block_k, block_c, largest.num_warps if block_k == largest.BLOCK_K else 4, largest.num_stages)
 
 
 def pick_direct_tile(M: int, K: int, last: bool, target: Target) -> DirectTile:

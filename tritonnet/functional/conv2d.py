@@ -24,17 +24,20 @@ def conv2d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """y[n, k, p, q] = bias[k] + sum over c, r, s of input[n, c, p stride_h + r dilation_h - padding_h, ...] weight[k, c, r, s].
+    """y[n, k, p, q] = bias[k] + sum over c, r, s of input[n, c, h, w] weight[k, c, r, s].
+
+    h = p stride_h + r dilation_h - padding_h, and w likewise; the input is 0 outside of the image.
 
     Under autocast input and weight are rounded to the autocast dtype as the kernel reads them, and y has that dtype;
-    gradients have the dtypes of what they belong to. Float64 tensors are left alone. Differentiable any number of times.
+    gradients have the dtypes of what they belong to. Float64 tensors are left alone. Differentiable any number of
+    times. Nothing is copied.
 
     Args:
         input: [N, C, H, W] or [C, H, W], float32/float16/bfloat16/float64, any strides.
         weight: [K, C // groups, R, S], of input's dtype, any strides.
         bias: [K], of input's dtype, any stride.
         stride, dilation: pixels between windows, and between the taps of one; an int or (height, width), at least 1.
-        padding: pixels of zeros on each side, an int or (height, width); "same" (P, Q = H, W; stride 1) or "valid" (none).
+        padding: pixels of zeros on each side, an int or (height, width); or "valid", none, or "same", for P, Q = H, W.
         groups: divides C and K; output channels of a group sum over the input channels of that group.
 
     Returns: [N, K, P, Q] or [K, P, Q], P = (H + 2 padding_h - dilation_h (R - 1) - 1) // stride_h + 1 and Q likewise;
