@@ -184,9 +184,18 @@ def _plan_tensor(plan: Plan, module: "Module", name: str, key: str, source: Any,
     elif target.is_meta and not source.is_meta:
         plan.notes.append(Row(key, "nothing copied to meta: use assign=True", describe(target), describe(source)))
     else:
-        if torch.promote_types(source.dtype, target.dtype) != target.dtype:
+        if _narrows(source.dtype, target.dtype):
             plan.notes.append(Row(key, "narrower dtype", describe(target), describe(source)))
         plan.writes.append(lambda: target.copy_(source))
+
+
+def _narrows(source: torch.dtype, target: torch.dtype) -> bool:
+    if source == target:
+        return False
+    try:
+        return torch.promote_types(source, target) != target
+    except RuntimeError:  # float8 and wide unsigned integers promote to nothing
+        return True
 
 
 def _misfit(target: Tensor, source: Tensor, assign: bool) -> str:
