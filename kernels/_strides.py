@@ -7,7 +7,7 @@ where R counts the rows.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import triton
@@ -117,5 +117,5 @@ def launch_rows(
         scalars = (strided[-1].storage_offset(), *scalars)
     launch(
         kernel, grid, *strided[: len(tensors)], *pointers, R, n0, n1, n2, *inner_first, *scalars,
-        **constexprs, **asdict(tile),
+        **constexprs, **vars(tile),
     )  # fmt: skip

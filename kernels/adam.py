@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import triton
@@ -152,8 +152,8 @@ def _update(
 class Table:
     """Where the tensors of a launch lie, on their own device.
 
-    rows: int64 [8, T]: addresses of parameter, gradient (0: no step), both moments, the largest second moment and the step,
-        then sizes and rows of hyper.
+    rows: int64 [8, T]: addresses of parameter, gradient (0: no step), both moments, largest second moment, step; then
+        sizes and rows of hyper.
     chunks: int32 [n, 2]: which tensor a program updates, and which of its blocks.
     """
 
@@ -196,8 +196,8 @@ def adam_table(
     for p, *others in zip(params, grads, *moments, strict=True):
         if not all(o is None or same_order(o, p) for o in (*others, torch.empty_like(p, device="meta"))):
             raise ShapeError(
-                f"adam: a parameter is {tuple(p.shape)} with strides {p.stride()}; it, its gradient and its moments must "
-                "lie in memory in one way, without gaps"
+                f"adam: a parameter is {tuple(p.shape)} with strides {p.stride()}; "
+                "it, its gradient and its moments must lie in memory in one way, without gaps"
             )
     if any(step.dtype != torch.float32 or step.numel() != 1 for step in steps):
         raise DtypeError("adam: a step is not one float32")
@@ -283,11 +283,11 @@ def adam(
     found_inf: Tensor | None = None,
     table: Table | None = None,
 ) -> None:
-    """p -= lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps), in place, after m += (1 - b1)(g - m), v = b2 v + (1 - b2) g^2.
+    """m += (1 - b1)(g - m), v += (1 - b2)(g^2 - v), p -= lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps), in place.
 
-    Before that: g is divided by grad_scale, negated for maximize; the weight decay d adds d p to g, or, decoupled,
-    multiplies p by 1 - lr d. With the largest second moments (amsgrad) v is the largest so far. t counts the steps taken.
-    A step for which found_inf is not 0 changes nothing.
+    Before that g is divided by grad_scale and, for maximize, negated; the weight decay d adds d p to g or, decoupled,
+    multiplies p by 1 - lr d. With the largest second moments (amsgrad) v is the largest so far. t counts the steps
+    taken. A step for which found_inf is not 0 changes nothing.
 
     Args:
         params: of one dtype, without gaps in memory, in any order of dimensions.
@@ -297,8 +297,8 @@ def adam(
         hyper: float64 [G, 5]: lr, beta1, beta2, eps, weight_decay.
         groups: the row of hyper for each parameter; 0 if not given.
         grad_scale, found_inf: one float32 each.
-        table: of these tensors, from adam_table, where it is kept from step to step; parameters that it points to without
-            a gradient take no step, and need not be among the lists.
+        table: of these tensors, from adam_table, where it is kept from step to step; parameters that it points to
+            without a gradient take no step, and need not be among the lists.
 
     Raises: ShapeError for memory layouts that differ, DtypeError for a step that is not float32.
     Source: Kingma and Ba, Adam (2015), algorithm 1; Loshchilov and Hutter, Decoupled weight decay (2019), algorithm 2;
@@ -319,5 +319,5 @@ def adam(
         _adam_kernel, (len(table.chunks),), table.rows, table.chunks, scalars, T,
         PARAM=_TYPES[params[0].dtype], GRAD=_TYPES[grads[0].dtype], STATE=_TYPES[exp_avgs[0].dtype],
         AMSGRAD=max_exp_avg_sqs is not None, DECOUPLED=decoupled, MAXIMIZE=maximize, UNSCALE=grad_scale is not None,
-        **asdict(pick_tile(target(hyper.device))),
+        **vars(pick_tile(target(hyper.device))),
     )  # fmt: skip

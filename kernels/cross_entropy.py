@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import triton
@@ -278,7 +278,7 @@ def cross_entropy(
                 None if sums is None else sums[first:],
                 R, C, *inner, class_stride, *strides[0], *strides[1], 0 if weight is None else weight.stride(0),
                 ignore_index, float(label_smoothing),
-                REDUCTION=reduction, SMOOTH=label_smoothing != 0, **asdict(tile), debug=True,
+                REDUCTION=reduction, SMOOTH=label_smoothing != 0, **vars(tile), debug=True,
             )  # fmt: skip
         except KernelAssertionError as error:
             raise _out_of_bounds(target, C, ignore_index) from error
@@ -321,7 +321,7 @@ def cross_entropy_backward(
             dloss_part, logits, indices, weight, high_rows, log_sum_rows, total, dx_part,
             R, C, *inner, class_stride, *sx, *st, *sdl,
             0 if weight is None else weight.stride(0), dx_class_stride, *sdx, ignore_index, float(label_smoothing),
-            REDUCTION=reduction, SMOOTH=label_smoothing != 0, **asdict(tile),
+            REDUCTION=reduction, SMOOTH=label_smoothing != 0, **vars(tile),
         )  # fmt: skip
     return dx
 

@@ -8,7 +8,7 @@ Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (2011).
 """
 
 import functools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import triton
@@ -144,7 +144,7 @@ def _dropout_into(x: Tensor, y: Tensor, p: float, seed: Tensor, slot: int) -> No
     if x.is_contiguous() and y.is_contiguous():
         tile = pick_tile(target(x.device))
         grid = (triton.cdiv(x.numel(), 4 * _CALLS.value * tile.GROUPS),)
-        launch(_dropout_kernel, grid, x, y, seed, slot, x.numel(), p, _scale(p), **asdict(tile))
+        launch(_dropout_kernel, grid, x, y, seed, slot, x.numel(), p, _scale(p), **vars(tile))
     else:
         numbers = torch.empty(x.shape, device="meta")
         launch_rows(_dropout_rows_kernel, (x, y), (seed,), (slot, p, _scale(p)), numbers)

@@ -1,7 +1,7 @@
 """relu and its gradient, element by element."""
 
 import functools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import triton
@@ -129,7 +129,7 @@ def relu_backward(dy: Tensor, y: Tensor) -> Tensor:
     dx = torch.empty_like(y)
     if dy.stride() == y.stride() == dx.stride():
         tile = pick_tile(target(y.device))
-        launch(_relu_backward_kernel, (triton.cdiv(y.numel(), tile.BLOCK),), dy, y, dx, y.numel(), **asdict(tile))
+        launch(_relu_backward_kernel, (triton.cdiv(y.numel(), tile.BLOCK),), dy, y, dx, y.numel(), **vars(tile))
     else:
         launch_rows(_relu_backward_rows_kernel, (dy, y, dx))
     return dx
@@ -138,6 +138,6 @@ def relu_backward(dy: Tensor, y: Tensor) -> Tensor:
 def _relu_into(x: Tensor, y: Tensor) -> None:
     if x.stride() == y.stride() and (x.is_contiguous() or y is not x):
         tile = pick_tile(target(x.device))
-        launch(_relu_kernel, (triton.cdiv(x.numel(), tile.BLOCK),), x, y, x.numel(), **asdict(tile))
+        launch(_relu_kernel, (triton.cdiv(x.numel(), tile.BLOCK),), x, y, x.numel(), **vars(tile))
     else:
         launch_rows(_relu_rows_kernel, (x, y))

@@ -76,7 +76,9 @@ def _match(groups: list[Group], saved_groups: list[Group]) -> tuple[dict[Tensor,
         return {}, [f"it has {len(saved_groups)} parameter groups, the optimizer has {len(groups)}"]
     if all("param_names" in group for group in (*groups, *saved_groups)):
         own = {name: p for group in groups for name, p in zip(group["param_names"], group["params"], strict=True)}
-        saved = {name: at for group in saved_groups for name, at in zip(group["param_names"], group["params"], strict=True)}
+        saved = {
+            name: at for group in saved_groups for name, at in zip(group["param_names"], group["params"], strict=True)
+        }
         problems = [f"missing: {name}" for name in own if name not in saved]
         problems += [f"unexpected: {name}" for name in saved if name not in own]
         return {p: saved.get(name) for name, p in own.items()}, problems
@@ -104,7 +106,7 @@ def _misfits(label: str, wanted: State, saved: Mapping[str, Any], optional: tupl
 
 
 def _take_group(group: Group, saved: Group) -> None:
-    """The saved hyper-parameters; a learning rate that is a tensor stays that tensor, which a graph may have captured."""
+    """The saved hyper-parameters; a learning rate that is a tensor stays that tensor: a graph may have captured it."""
     names = group.get("param_names")
     lr = group["lr"]
     group.update({key: value for key, value in saved.items() if key != "params"})

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim.optimizer import Optimizer, _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from tritonnet.errors import DtypeError, ShapeError
 
@@ -29,12 +29,12 @@ _OTHER_NAMES = {
 
 
 class Adam(Optimizer):
-    """p -= lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps), after m += (1 - b1)(g - m), v = b2 v + (1 - b2) g^2.
+    """m += (1 - b1)(g - m), v += (1 - b2)(g^2 - v), p -= lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps).
 
     All parameters of a device and dtype take their step in one launch, whatever their groups. Their steps, bias
     corrections, learning rates, GradScaler's scale and its found_inf are read on the device: nothing waits for it.
-    Moments of float16 and bfloat16 parameters are float32 (torch keeps them in the parameter's dtype). A parameter without
-    gradient takes no step. Gradients are left as they are, those of a GradScaler scaled.
+    Moments of float16 and bfloat16 parameters are float32 (torch keeps them in the parameter's dtype). A parameter
+    without gradient takes no step. Gradients are left as they are, those of a GradScaler scaled.
 
     State dicts are torch.optim.Adam's, both ways. Where both sides know the names of the parameters (the optimizer was
     given `module.named_parameters()`), their states are matched by name, in any order; else by order.
@@ -47,8 +47,8 @@ class Adam(Optimizer):
         weight_decay: d; d p is added to g, or if decoupled p is multiplied by 1 - lr d.
         amsgrad: divide by the largest second moment so far.
         maximize: step along the gradient instead of against it.
-        foreach, fused, capturable: which of its implementations torch is to take. Here there is one, which is fused and can
-            be captured; what is given is kept for the state dict.
+        foreach, fused, capturable: which of its implementations torch is to take. Here there is one, which is fused and
+            can be captured; what is given is kept for the state dict.
         differentiable: must be False: the step is not recorded by autograd.
         decoupled_weight_decay: AdamW.
 
@@ -113,6 +113,20 @@ class Adam(Optimizer):
         Args:
             closure: computes the loss and its gradients anew, and returns the loss, which is then returned.
         """
+        # torch's wrapper for hooks and profiler costs as much as all the rest, so it is worn only where it is needed.
+        if (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or torch.autograd._profiler_enabled()
+        ):
+            return Optimizer.profile_hook_step(Adam._step)(self, closure)
+        return self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -200,7 +214,7 @@ def _check(name: str, group: Group) -> None:
         if not group[key] >= 0.0:
             raise ShapeError(f"{name}: {key} is {group[key]}; it must not be negative")
     if group["foreach"] and group["fused"]:
-        raise ShapeError(f"{name}: foreach and fused are both True; torch has no such implementation, and here there is one")
+        raise ShapeError(f"{name}: foreach and fused are both True, of which torch has none; leave both out")
     if group["differentiable"]:
         raise ShapeError(f"{name}: differentiable is True; the step is not recorded by autograd")
 

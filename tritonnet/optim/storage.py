@@ -19,9 +19,9 @@ Hyper = list[tuple[float | Tensor, float, float, float, float]]
 class Storage:
     """The launches of an optimizer, and a generation that rises whenever they are made anew.
 
-    They are made anew where a parameter or a moment has moved or changed dtype or shape, where a parameter gets its first
-    gradient or one of another dtype, and where groups were added or changed their flags. Gradients may lie elsewhere at
-    every step: only their row of the table is renewed.
+    They are made anew where a parameter or a moment has moved or changed dtype or shape, where a parameter gets its
+    first gradient or one of another dtype, and where groups were added or changed their flags. Gradients may lie
+    elsewhere at every step: only their row of the table is renewed.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Storage:
             shape != self._shape
             or any(launch.moved() for launch in self._launches)
             or any(p.grad is not None for p in self._idle)
-            or not all([launch.take_grads() for launch in self._launches])
+            or not all(launch.take_grads() for launch in self._launches)
         ):
             self._make(groups, state_of)
             self._shape = shape
@@ -80,13 +80,14 @@ class Launch:
     ) -> None:
         groups, self._params, self._states = (list(column) for column in zip(*rows, strict=True))
         self._decoupled, self._maximize = decoupled, maximize
-        self._dense = [dense(p) for p in self._params]
+        self._dense = tuple(dense(p) for p in self._params)
+        self._gaps = [i for i, p in enumerate(self._params) if p is not self._dense[i]]
         self._keys = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if amsgrad else ()), "step")
-        columns = [tuple(state[key] for state in self._states) for key in self._keys]
-        self._columns = columns if amsgrad else [*columns[:2], None, columns[2]]
+        first, second, *largest, steps = (tuple(state[key] for state in self._states) for key in self._keys)
+        self._columns = first, second, largest[0] if largest else None, steps
         self._groups = tuple(groups)
         self._layout = self._layout_now()
-        self._table = adam_table(self._dense, [None] * len(rows), *self._columns, groups)  # type: ignore[arg-type]
+        self._table = adam_table(self._dense, [None] * len(rows), *self._columns, groups)
         self._grads: tuple[Tensor | None, ...] = ()
         self._grad_dtype = _grad_dtype(self._params[0])
         self._grad_addresses = [0] * len(rows)
@@ -112,7 +113,7 @@ class Launch:
             grad = p.grad
             if grad is not None:
                 if grad.layout is not torch.strided:
-                    raise DtypeError(f"optimizer: the gradient of a parameter {tuple(p.shape)} is {grad.layout}, not dense")
+                    raise DtypeError(f"step: the gradient of a parameter {tuple(p.shape)} is {grad.layout}, not dense")
                 if grad.dtype is not self._grad_dtype:
                     return False
                 if grad.stride() != like.stride() and not same_order(grad, like):
@@ -121,35 +122,46 @@ class Launch:
         self._grads = tuple(grads)
         addresses = [address(grad) for grad in grads]
         if addresses != self._grad_addresses:
-            cuda = self._grad_row.is_cuda
-            host = torch.tensor(addresses, dtype=torch.int64, pin_memory=cuda)
-            self._grad_row.copy_(host, non_blocking=True)
-            self._grad_addresses = addresses
-            if cuda and torch.cuda.is_current_stream_capturing():
-                # Every replay copies from this memory again.
-                self._captured.append(host)
+            self._point(addresses)
         return True
+
+    def _point(self, addresses: list[int]) -> None:
+        self._grad_addresses = addresses
+        if not self._grad_row.is_cuda:
+            self._grad_row.numpy()[:] = addresses
+            return
+        host = torch.tensor(addresses, dtype=torch.int64, pin_memory=True)
+        self._grad_row.copy_(host, non_blocking=True)
+        if torch.cuda.is_current_stream_capturing():
+            # Every replay copies from this memory again.
+            self._captured.append(host)
 
     def run(self, hyper: Hyper, grad_scale: Tensor | None, found_inf: Tensor | None) -> None:
         """One step of the parameters that have gradients."""
         self._set_hyper(hyper)
-        params, grads, columns, groups = self._dense, self._grads, self._columns, self._groups
-        here = [i for i, grad in enumerate(grads) if grad is not None]
-        if not here:
-            return
-        if len(here) < len(grads):
-            params, grads, groups = ([of_all[i] for i in here] for of_all in (params, grads, groups))  # type: ignore
+        params, grads, groups = self._dense, self._grads, self._groups
+        columns: Sequence[Any] = self._columns
+        # Gradients are not held any longer than this step takes.
+        self._grads = ()
+        gaps = [(self._params[i].detach(), params[i]) for i in self._gaps if grads[i] is not None]
+        if 0 in self._grad_addresses:
+            here = [i for i, grad in enumerate(grads) if grad is not None]
+            params, grads, groups = (tuple(of_all[i] for i in here) for of_all in (params, grads, groups))
             columns = [column and tuple(column[i] for i in here) for column in columns]
-        gaps = [(self._params[i], self._dense[i]) for i in here if self._params[i] is not self._dense[i]]
-        with torch.no_grad():
-            for p, copy in gaps:
-                copy.copy_(p)
-            kernels.adam(
-                params, grads, *columns, self._hyper, groups=groups, decoupled=self._decoupled, maximize=self._maximize,
-                grad_scale=grad_scale, found_inf=found_inf, table=self._table,
-            )  # fmt: skip
-            for p, copy in gaps:
-                p.copy_(copy)
+        if not grads:
+            return
+        if found_inf is not None:
+            found_inf = found_inf.to(self._hyper.device)
+        if grad_scale is not None:
+            grad_scale = grad_scale.to(self._hyper.device)
+        for p, copy in gaps:
+            copy.copy_(p)
+        kernels.adam(
+            params, grads, *columns, self._hyper, groups=groups, decoupled=self._decoupled, maximize=self._maximize,
+            grad_scale=grad_scale, found_inf=found_inf, table=self._table,
+        )  # fmt: skip
+        for p, copy in gaps:
+            p.copy_(copy)
 
     def _set_hyper(self, values: Hyper) -> None:
         """A row for each parameter group, in place: a captured graph reads the values of the day."""
