@@ -218,8 +218,10 @@ class Module(Registry):
         _load.load_own(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
 
     def _saved(self) -> list[tuple[str, Tensor]]:
-        persistent = self._registered["buffer"]
-        return self._members("parameter") + [pair for pair in self._members("buffer") if persistent[pair[0]]]
+        persistent, saved = self._registered["buffer"], self._members("parameter")
+        if persistent:
+            saved += [(name, buffer) for name, buffer in self._members("buffer") if persistent[name]]
+        return saved
 
     # Text
 

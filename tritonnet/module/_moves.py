@@ -29,7 +29,7 @@ def move_parameter(param: Parameter, fn: Callable[[Tensor], Tensor]) -> None:
 
 
 def _fits(param: Tensor, moved: Tensor) -> bool:
-    """Whether `param.data = moved` is possible: not between real, meta and fake tensors, nor fake ones of two devices."""
+    """Whether `param.data = moved` is possible: not between real, meta and fake tensors, or two devices' fakes."""
     if isinstance(param, FakeTensor) or isinstance(moved, FakeTensor):
         return type(param) is type(moved) and param.device == moved.device
     return torch._has_compatible_shallow_copy_type(param, moved)

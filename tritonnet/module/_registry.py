@@ -262,7 +262,8 @@ class Registry:
 
     def _members(self, kind: Kind) -> list[tuple[str, Any]]:
         values = self.__dict__
-        return [(name, values[name]) for name in self._registered[kind] if values[name] is not None]
+        names = self._registered[kind]
+        return [(name, values[name]) for name in names if values[name] is not None] if names else []
 
     def _named_tensors(
         self, kind: Kind, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
