@@ -60,7 +60,9 @@ def lazy(operation: Operation) -> bool:
 
 
 def has_effect(operation: Operation) -> bool:
-    return operation.name in _EFFECTS or any(has_effect(inner) for block in operation.blocks for inner in block.operations)
+    return operation.name in _EFFECTS or any(
+        has_effect(inner) for block in operation.blocks for inner in block.operations
+    )
 
 
 def plan(function: Function) -> Plan:
@@ -165,7 +167,9 @@ class _Planner:
         (sink,) = sinks
         if sink.block is not load.block or (sink.name not in _FUSING and sink not in self.plan.tiles):
             return False
-        if load.result.type.element[0] == "i" and any(user.name in ("tt.expand_dims", "tt.broadcast") for user in load.result.uses):
+        if load.result.type.element[0] == "i" and any(
+            user.name in ("tt.expand_dims", "tt.broadcast") for user in load.result.uses
+        ):
             return False
         first = self.plan.groups[sink][0] if sink in self.plan.groups else sink
         return not any(has_effect(other) for other in load.block.operations[load.position + 1 : first.position])

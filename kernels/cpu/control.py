@@ -28,11 +28,14 @@ def for_loop(program: Program, operation: Operation, write_block: WriteBlock) ->
     names = program.names
     kind = computed(counter.type.element) if operation.text != "unsigned" else unsigned(counter.type.element)
     wide = program.fresh("k")
-    with program.scope(f"for (int64_t {wide} = ({kind}){names[low]}; {wide} < ({kind}){names[high]}; {wide} += ({kind}){names[step]})"):
+    with program.scope(
+        f"for (int64_t {wide} = ({kind}){names[low]}; {wide} < ({kind}){names[high]}; {wide} += ({kind}){names[step]})"
+    ):
         names[counter] = program.declare(computed(counter.type.element), f"({kind}){wide}", "v")
         write_block(block)
         changes = [
-            (program.shifted[carried[k]][1], program.declare("int64_t", _step(program, moved))) for k, moved in shifts.items()
+            (program.shifted[carried[k]][1], program.declare("int64_t", _step(program, moved)))
+            for k, moved in shifts.items()
         ]
         rest = [k for k in range(len(carried)) if k not in shifts]
         _give(program, [(carried[k], yielded[k]) for k in rest])

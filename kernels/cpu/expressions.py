@@ -49,9 +49,53 @@ _MATH = {
     "tt.precise_sqrt": "sqrt",
 }
 _LIBRARY = set(
-    "acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp10 exp2 expm1 fabs fdim floor fma "
-    "fmod hypot ldexp lgamma log log10 log1p log2 nearbyint nextafter pow powi remainder rint round rsqrt sin sinh sqrt "
-    "tan tanh tgamma trunc".split()
+    [
+        "acos",
+        "acosh",
+        "asin",
+        "asinh",
+        "atan",
+        "atan2",
+        "atanh",
+        "cbrt",
+        "ceil",
+        "copysign",
+        "cos",
+        "cosh",
+        "erf",
+        "erfc",
+        "exp",
+        "exp10",
+        "exp2",
+        "expm1",
+        "fabs",
+        "fdim",
+        "floor",
+        "fma",
+        "fmod",
+        "hypot",
+        "ldexp",
+        "lgamma",
+        "log",
+        "log10",
+        "log1p",
+        "log2",
+        "nearbyint",
+        "nextafter",
+        "pow",
+        "powi",
+        "remainder",
+        "rint",
+        "round",
+        "rsqrt",
+        "sin",
+        "sinh",
+        "sqrt",
+        "tan",
+        "tanh",
+        "tgamma",
+        "trunc",
+    ]
 )
 _PREDICATES = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _CASTS = {
@@ -88,7 +132,17 @@ _OTHERS = {
     "tt.mulhiui",
 }
 POINTWISE = frozenset(
-    {*_FLOAT_BINARY, *_INTEGER_BINARY, *_BITWISE, *_EXTREMES, *_INTEGER_EXTREMES, *_DIVISIONS, *_MATH, *_CASTS, *_OTHERS}
+    {
+        *_FLOAT_BINARY,
+        *_INTEGER_BINARY,
+        *_BITWISE,
+        *_EXTREMES,
+        *_INTEGER_EXTREMES,
+        *_DIVISIONS,
+        *_MATH,
+        *_CASTS,
+        *_OTHERS,
+    }
 )
 # What an operation costs a lane, in additions; decides what is worth keeping in a tile rather than computing again.
 COSTS = {
@@ -99,8 +153,8 @@ COSTS = {
     "math.rsqrt": 8,
     "tt.mulhiui": 4,
     "tt.extern_elementwise": 30,
-    **{name: 10 for name in _DIVISIONS},
-    **{name: 20 for name in ("math.exp", "math.exp2", "math.log", "math.log2", "math.sin", "math.cos", "math.erf")},
+    **dict.fromkeys(_DIVISIONS, 10),
+    **dict.fromkeys(("math.exp", "math.exp2", "math.log", "math.log2", "math.sin", "math.cos", "math.erf"), 20),
     "math.tanh": 20,
 }
 
@@ -211,7 +265,11 @@ def _library(operation: Operation, operands: list[str]) -> str:
     symbol = next((text for text in operation.strings if text.startswith("__nv_")), "")[5:]
     kind = operation.operands[0].type.element
     name = symbol[:-1] if kind == "f32" and symbol.endswith("f") else symbol
-    tests = {"isnan": "({0} != {0})", "isinf": "(__builtin_isinf({0}) != 0)", "isfinited": "(__builtin_isfinite({0}) != 0)"}
+    tests = {
+        "isnan": "({0} != {0})",
+        "isinf": "(__builtin_isinf({0}) != 0)",
+        "isfinited": "(__builtin_isfinite({0}) != 0)",
+    }
     tests |= {"finite": tests["isfinited"], "signbit": "(__builtin_signbit({0}) != 0)"}
     if name.rstrip("d") in tests or name in tests:
         return f"({computed(element)}){(tests.get(name) or tests[name.rstrip('d')]).format(operands[0])}"

@@ -21,7 +21,9 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 class Nest:
     """Loops over `order` (dimensions of `shape`, outermost first; dimensions of size 1 have no loop)."""
 
-    def __init__(self, program: Program, shape: Sequence[int], order: Sequence[int], forms: Forms | None = None) -> None:
+    def __init__(
+        self, program: Program, shape: Sequence[int], order: Sequence[int], forms: Forms | None = None
+    ) -> None:
         self.program = program
         self.shape = tuple(shape)
         self.order = [dim for dim in order if self.shape[dim] > 1]
@@ -56,7 +58,9 @@ class Nest:
         name = self.program.fresh("v")
         self._level[name] = level
         space = "" if kind.endswith("*") else " "
-        self.levels[level].append(("line", f"{'' if kind.endswith('*') else 'const '}{kind}{space}{name} = {expression};"))
+        self.levels[level].append(
+            ("line", f"{'' if kind.endswith('*') else 'const '}{kind}{space}{name} = {expression};")
+        )
         return name
 
     def linear(self, index: Sequence[str], shape: Sequence[int]) -> str:
@@ -340,7 +344,11 @@ class Nest:
             self._limit[dim] = (low, high)
 
     def write(
-        self, otherwise: Callable[[list[int]], None] | None = None, note: str = "", parallel: bool = True, chunk: int = 0,
+        self,
+        otherwise: Callable[[list[int]], None] | None = None,
+        note: str = "",
+        parallel: bool = True,
+        chunk: int = 0,
         around: tuple[Callable[["Nest"], None], Callable[["Nest"], None]] | None = None,
     ) -> None:
         """Writes the loops.

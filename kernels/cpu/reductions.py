@@ -37,7 +37,9 @@ def _reduce_nothing(program: Program, operation: Operation, shape: tuple[int, ..
     lanes = [nest.expression(value, nest.index) for value in operation.operands]
     for result, lane in zip(operation.results, lanes, strict=True):
         tile = program.tiles.get(result)
-        nest.put(f"{tile.name}[{nest.linear(nest.index, shape)}] = {lane};" if tile else f"{program.names[result]} = {lane};")
+        nest.put(
+            f"{tile.name}[{nest.linear(nest.index, shape)}] = {lane};" if tile else f"{program.names[result]} = {lane};"
+        )
     nest.write()
 
 
@@ -104,9 +106,7 @@ def _reduce_columns(program: Program, operation: Operation, axis: int, shape: tu
         at = nest.linear(nest.index[:axis] + nest.index[axis + 1 :], rest)
         values = [nest.expression(value, nest.index) for value in operation.operands]
         tiles = [program.tiles[result] for result in operation.results]
-        before = [
-            nest.temporary(computed(tile.type.element), f"{tile.name}[{at}]", nest.innermost) for tile in tiles
-        ]
+        before = [nest.temporary(computed(tile.type.element), f"{tile.name}[{at}]", nest.innermost) for tile in tiles]
         combined = nest.combine(operation.blocks[0], before, values) if shape[axis] > 1 else values
         for tile, value, new in zip(tiles, values, combined, strict=True):
             nest.put(f"{tile.name}[{at}] = {nest.index[axis]} == 0 ? {value} : {new};")
@@ -165,9 +165,12 @@ def scan(program: Program, operation: Operation) -> None:
     at = nest.temporary("int", f"({at})")
     kinds = [computed(tile.type.element) for tile in tiles]
     left = [
-        nest.temporary(kind, f"{tile.name}[{at} {before}]", nest.innermost) for kind, tile in zip(kinds, tiles, strict=True)
+        nest.temporary(kind, f"{tile.name}[{at} {before}]", nest.innermost)
+        for kind, tile in zip(kinds, tiles, strict=True)
     ]
-    right = [nest.temporary(kind, f"{tile.name}[{at}]", nest.innermost) for kind, tile in zip(kinds, tiles, strict=True)]
+    right = [
+        nest.temporary(kind, f"{tile.name}[{at}]", nest.innermost) for kind, tile in zip(kinds, tiles, strict=True)
+    ]
     for tile, new in zip(tiles, nest.combine(operation.blocks[0], left, right), strict=True):
         nest.put(f"{tile.name}[{at}] = {new};")
     with program.scope():
@@ -183,7 +186,9 @@ def gather(program: Program, operation: Operation) -> None:
     nest = Nest(program, result.type.dims, range(len(result.type.dims)))
     at = nest.temporary("int", nest.expression(indices, nest.index))
     place = (*nest.index[:axis], at, *nest.index[axis + 1 :])
-    nest.put(f"{to.name}[{nest.linear(nest.index, result.type.dims)}] = {tile.name}[{nest.linear(place, source.type.dims)}];")
+    nest.put(
+        f"{to.name}[{nest.linear(nest.index, result.type.dims)}] = {tile.name}[{nest.linear(place, source.type.dims)}];"
+    )
     nest.write()
 
 

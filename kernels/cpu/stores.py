@@ -30,7 +30,9 @@ def store(program: Program, operation: Operation) -> None:
     if not pointer.type.is_tensor:
         guard = f"if ({program.names[mask[0]]}) " if mask else ""
         element = pointer.type.pointee
-        program.emit(f"{guard}*({stored(element)} *){program.names[pointer]} = {to_memory(program.names[value], element)};")
+        program.emit(
+            f"{guard}*({stored(element)} *){program.names[pointer]} = {to_memory(program.names[value], element)};"
+        )
         return
     _store_tensors(program, program.plan.groups[operation])
 
@@ -116,7 +118,11 @@ def _disjoint(
                 continue
             other_low, other_high = spans[other, other_index]
             apart = f"tn_apart({low}, {high}, {other_low}, {other_high})"
-            same = _same(form, other) if other_index == index and stored_size(element) == stored_size(other_element) else ""
+            same = (
+                _same(form, other)
+                if other_index == index and stored_size(element) == stored_size(other_element)
+                else ""
+            )
             conditions.append(f"({apart} || ({same} && {_injective(form, nest.shape)}))" if same else apart)
     return [condition for condition in conditions if condition != "1"]
 

@@ -287,7 +287,9 @@ class _Parser:
             return [Type(given[0].shape, given[0].pointee)]
         return [given[0] if operation.name == "tt.addptr" else given[-1]]
 
-    def region(self, operation: Operation, names: dict[str, Value], arguments: list[tuple[str, Type]] | None = None) -> str:
+    def region(
+        self, operation: Operation, names: dict[str, Value], arguments: list[tuple[str, Type]] | None = None
+    ) -> str:
         block = Block(owner=operation)
         operation.blocks.append(block)
         scope = dict(names)

@@ -116,7 +116,9 @@ def order_for(forms: Forms, pointer: Value) -> list[int]:
     if form is None or not dims:
         return dims
     contiguous = [
-        dim for dim in dims if pointer.type.dims[dim] > 1 and form.offset.steps[dim] == 1 and not form.offset.vectors[dim]
+        dim
+        for dim in dims
+        if pointer.type.dims[dim] > 1 and form.offset.steps[dim] == 1 and not form.offset.vectors[dim]
     ]
     inner = contiguous[-1] if contiguous else dims[-1]
     if pointer.type.dims[inner] == 1:

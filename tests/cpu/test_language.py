@@ -154,7 +154,9 @@ def _erf(x_ptr, y_ptr):
 def _functions(x_ptr, y_ptr):
     x = load_2d(x_ptr, 16, 32).to(tl.float64)
     y = tl.sigmoid(x) + tl.cos(x) + tl.sin(x) + tl.rsqrt(tl.abs(x) + 1) + tl.floor(x) + tl.ceil(x)
-    store_2d(y_ptr, y + tl.exp(x) + tl.exp2(x) + tl.log(tl.abs(x) + 1) + tl.log2(tl.abs(x) + 1) + tl.sqrt(tl.abs(x)), 16, 32)
+    store_2d(
+        y_ptr, y + tl.exp(x) + tl.exp2(x) + tl.log(tl.abs(x) + 1) + tl.log2(tl.abs(x) + 1) + tl.sqrt(tl.abs(x)), 16, 32
+    )
 
 
 @triton.jit
@@ -327,7 +329,11 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], Callable[[Tensor], Tensor]]] = {
     "max with index": (_max_with_index, (), lambda x: _matrix(x).amax(0) + 100 * x.view(16, 32).argmax(0)),
     "erf": (_erf, (), lambda x: x.double().erf()),
     "functions": (_functions, (), lambda x: _all_functions(x.double())),
-    "library functions": (_library, (), lambda x: x.double().tanh() + x.double().expm1() + x.double().abs() ** x.double()),
+    "library functions": (
+        _library,
+        (),
+        lambda x: x.double().tanh() + x.double().expm1() + x.double().abs() ** x.double(),
+    ),
     "static range": (_static_range, (), lambda x: (x + 0) + 1 + 2),
     "noinline": (_noinline, (), lambda x: x[:8].double() * 2 + 3 + torch.arange(8)),
     "if": (_tensor_if, (5,), lambda x: x * 2 + x),
@@ -478,7 +484,13 @@ def _integers(i_ptr, y_ptr):
     i = tl.arange(0, 512)
     x = tl.load(i_ptr + i)
     unsigned = x.to(tl.uint32)
-    y = x * -1640531535 + (unsigned >> 3).to(tl.int32) + (x >> 2) + (x << 5) + ((unsigned * 2654435761) % 97).to(tl.int32)
+    y = (
+        x * -1640531535
+        + (unsigned >> 3).to(tl.int32)
+        + (x >> 2)
+        + (x << 5)
+        + ((unsigned * 2654435761) % 97).to(tl.int32)
+    )
     tl.store(y_ptr + i, y.to(tl.int32) + x // 7 + x % 7)
 
 
