@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -70,6 +71,7 @@ def draw(losses: list[float], accuracies: list[float], images: Tensor, labels: T
     loss_axis.semilogy([step / steps_per_epoch for step in range(len(losses))], losses, "#4878a8", linewidth=0.9)
     accuracy_axis.plot(range(1, len(accuracies) + 1), accuracies, "#c8553d", linewidth=1.8)
     loss_axis.set_xlabel("epoch")
+    loss_axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     loss_axis.set_ylabel("loss", color="#4878a8")
     accuracy_axis.set_ylabel("test accuracy (%)", color="#c8553d")
     loss_axis.grid(color="#e8e8e8")
@@ -82,7 +84,7 @@ def draw(losses: list[float], accuracies: list[float], images: Tensor, labels: T
     for place in places:
         place.axis("off")
     for place, index in zip(places, misread, strict=False):
-        place.imshow(images[index, 0].float().cpu(), cmap="gray_r")
+        place.imshow(images[index, 0].float().cpu().numpy(), cmap="gray_r")
         place.set_title(f"{labels[index]} read as {said[index]}", fontsize=8)
     return figure
 
