@@ -64,12 +64,12 @@ _KINDS = {
 Results = dict[str, Tensor | None]
 
 
-class _Rounding(TorchDispatchMode):
-    """Adds to each floating-point result of an operation a random error of the size that a kernel's may have."""
+class Exact(TorchDispatchMode):
+    """Runs a reference in float64 and knows its results as they were before a last cast to the result's dtype."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.generator = torch.Generator().manual_seed(seed)
+        self._casts: dict[int, tuple[Tensor, Tensor]] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -77,12 +77,33 @@ class _Rounding(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and args[0].dtype == torch.float64 != result.dtype:
+            self._casts[id(result)] = result, args[0]
+        return result
+
+    def uncast(self, result: Tensor) -> Tensor:
+        _, wide = self._casts.get(id(result), (result, result))
+        return wide.detach()
+
+    def disturb(self, value: Tensor) -> Tensor:
+        return value
+
+
+class _Rounding(Exact):
+    """Adds to each floating-point result of an operation a random error of the size that a kernel's may have."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         kind = _KINDS.get(func.overloadpacket.__name__)
         if kind == "split" and func in decomposition_table:
             with self:
                 return decomposition_table[func](*args, **kwargs)
-        result = func(*args, **kwargs)
+        result = super().__torch_dispatch__(func, types, args, kwargs)
         aliases = any(returned.alias_info is not None for returned in func._schema.returns)
         if kind == "exact" or (aliases and not func._schema.is_mutable):
             return result
@@ -106,22 +127,18 @@ class _Rounding(TorchDispatchMode):
         return value.add_(noise) if in_place else noise.add_(value)
 
 
-def scales(
-    evaluate: Callable[[Callable[[Tensor], Tensor]], Results], exact: Results, seed: int
-) -> Iterator[dict[str, Tensor]]:
+def scales(evaluate: Callable[[Exact], Results], exact: Results, seed: int) -> Iterator[dict[str, Tensor]]:
     """The `scale` of every floating-point result by its name, each time larger, until the last sample makes it whole.
 
     Whoever finds a result within the bound of a smaller scale may stop: the whole one would not say otherwise.
 
-    evaluate: runs the reference on float64 copies of its inputs, each passed through the function that it is given.
+    evaluate: runs the reference in the mode that it is given, on inputs that the mode has disturbed.
     exact: the undisturbed results.
     """
     expected = {name: value for name, value in exact.items() if value is not None and _inexact(value)}
     squares = {name: torch.zeros_like(value) for name, value in expected.items()}
     for sample in range(SAMPLES):
-        rounding = _Rounding(seed * SAMPLES + sample)
-        with rounding:
-            disturbed = evaluate(rounding.disturb)
+        disturbed = evaluate(_Rounding(seed * SAMPLES + sample))
         for name, value in expected.items():
             change = disturbed[name]
             if change is not None:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._bounds import Results, bound, scales
+from ._bounds import Exact, Results, bound, scales
 from ._cases import Case, Dimension, Input, cases, labelled, make, tensors
 from ._memory import LAYOUTS, Placed, Poison, bits, sentinel
 
@@ -115,17 +115,20 @@ class _Subject:
                     values = torch.randn(result.shape, generator=_generator(case, 1000 + at), dtype=torch.float64)
                     layout = case.layout(len(self.inputs) + at)
                     incoming[label] = Placed(values.to(dtypes[label]), layout, self.device)
-            return [_upcast(incoming[label].tensor) for label in results]
+            return [_upcast(incoming[label].tensor).to(result.dtype) for label, result in results.items()]
 
-        def exact(disturb: Callable[[Tensor], Tensor] = lambda value: value) -> Results:
-            values = {name: tensors(lambda v: disturb(_upcast(v)), value) for name, value in given.items()}
-            return self._outcome(self.reference, values, case, lambda results: [disturb(g) for g in arrive(results)])
+        def exact(mode: Exact) -> Results:
+            with mode:
+                values = {name: tensors(lambda v: mode.disturb(_upcast(v)), value) for name, value in given.items()}
+                return self._outcome(
+                    self.reference, values, case, lambda roots: [mode.disturb(g) for g in arrive(roots)], mode.uncast
+                )
 
         def call() -> tuple[Results, list[str]]:
             return self._call(given, placed, incoming, case)
 
         with _threads(1):
-            expected = exact()
+            expected = exact(Exact())
         first, found = call()
         pairs: dict[str, tuple[Tensor, Tensor]] = {}
         for label in {**expected, **first}:
@@ -199,13 +202,14 @@ class _Subject:
         values: dict[str, Any],
         case: Case,
         arrive: Callable[[dict[str, Tensor]], list[Tensor]],
+        value_of: Callable[[Tensor], Tensor] = Tensor.detach,
     ) -> Results:
         """Everything that is compared, by label: results, inputs written in place, gradients."""
         wanted = {_GRADIENT + label: leaf for name in case.grad for label, leaf in labelled(name, values[name]).items()}
         for leaf in wanted.values():
             leaf.requires_grad_()
         results = labelled("result", function(*values.values(), **case.hyper))
-        outcome: Results = {label: result.detach() for label, result in results.items()}
+        outcome: Results = {label: value_of(result) for label, result in results.items()}
         for name in self.inplace:
             outcome |= {_AFTERWARDS + label: leaf.detach() for label, leaf in labelled(name, values[name]).items()}
         if wanted:
@@ -267,7 +271,7 @@ class _Subject:
         off = (value - want.double()).abs()
         badness = torch.nan_to_num(off, nan=inf) / allowed.clamp_min(torch.finfo(torch.float64).smallest_normal)
         worst = int(torch.where(right, -1.0, badness).argmax())
-        at = [int(i) for i in torch.unravel_index(torch.tensor(worst), shape)] if shape else []
+        at = [worst // prod(shape[d + 1 :]) % shape[d] for d in range(len(shape))]
         origin = " from memory that was never written" if int(bits(got[worst])) == sentinel(dtype) else ""
         return (
             f"{label}: {int((~right).sum())} of {want.numel()} elements are wrong, the worst at {at}: "
