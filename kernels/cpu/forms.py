@@ -192,13 +192,13 @@ class Forms:
         tile = self.program.tiles.get(value)
         bits = min(62, integer_bits(value.type.element))
         rank = len(shape)
+        if not long:
+            # One lane is a base: a vector along a dimension of one would get lost where that dimension is.
+            return Form(f"(int64_t){tile.name}[0]", (0,) * rank, ((),) * rank, bits=bits) if tile and rank else None
         if tile and tile.flag and self.use_flags:
             steps = tuple(int(dim in long) for dim in range(rank))
             return Form(f"(int64_t){tile.name}[0]", steps, ((),) * rank, flags=(tile.flag,), bits=bits)
-        dim = long[0] if long else 0
-        if rank == 0:
-            return None
-        vectors = tuple(((value, dim, 1),) if k == dim else () for k in range(rank))
+        vectors = tuple(((value, dim, 1),) if dim in long else () for dim in range(rank))
         return Form(0, (0,) * rank, vectors, bits=bits)
 
     def _compute(self, value: Value) -> Form | None:
