@@ -4,7 +4,9 @@ Each operation is one file here: its tiles, its Triton kernels, its reference in
 """
 
 if __name__ == "kernels":
-    raise ImportError("import tritonnet.kernels, not kernels: a top-level package of that name belongs to another project")
+    raise ImportError(
+        "import tritonnet.kernels, not kernels: a top-level package of that name belongs to another project"
+    )
 
 from . import cpu
 from ._op import OPS, path, use

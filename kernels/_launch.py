@@ -97,8 +97,8 @@ def _plan_cuda(kernel: Any, device: torch.device, args: tuple[Any, ...], constex
     """Triton's own launcher, called as `JITFunction.run` calls it but without its binding of arguments."""
     if torch.cuda.is_current_stream_capturing():
         raise CaptureError(
-            f"{kernel.__name__}: first launch of this shape inside a CUDA graph capture, where nothing can be compiled; "
-            "run the step once before capturing it"
+            f"{kernel.__name__}: first launch of this shape inside a CUDA graph capture, where nothing can be "
+            "compiled; run the step once before capturing it"
         )
     index = device.index
     with torch.cuda.device(device):

@@ -51,7 +51,8 @@ class Op:
 
     reference: the same signature in plain torch, right in float64; it is what the kernel means.
     dtypes: of the first floating-point tensor among the arguments.
-    inplace: names of parameters (tensors or lists of tensors) that the launcher writes; their version counters are bumped.
+    inplace: names of parameters (tensors or lists of tensors) that the launcher writes; their version counters are
+        bumped.
     tables: names of parameters whose tensors stand behind a pointer table, out of sight of the launch's arguments.
     flops: floating-point operations of a call, from the same arguments.
     """

@@ -49,7 +49,9 @@ def table(name: str) -> dict[str, list[dict[str, Any]]]:
     return json.loads(path.read_text())["ops"] if path.exists() else {}
 
 
-def measured(op: str, target: Target, dtype: torch.dtype, sizes: tuple[int, ...], layout: str = "") -> dict[str, int] | None:
+def measured(
+    op: str, target: Target, dtype: torch.dtype, sizes: tuple[int, ...], layout: str = ""
+) -> dict[str, int] | None:
     """The tile measured for the nearest sizes (in log2, at most one octave away in each), or None."""
     key = str(dtype).removeprefix("torch.")
     best, best_distance = None, math.inf

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tritonnet.kernels import cpu, use
+from tritonnet.kernels import _op, cpu, use
 from tritonnet.kernels._errors import DeviceError, DtypeError
-from tritonnet.kernels import _op
 from tritonnet.kernels._op import Op
 
 
