@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 import triton
@@ -36,7 +37,6 @@ _PROGRAMS = 16
 _SHORTEST, _LONGEST = 128, 1024
 
 
-@functools.lru_cache(4096)
 def pick_tile(M: int, N: int, Z: int, layout: str, dtype: torch.dtype, target: _tune.Target) -> Tile:
     """The tile for the sums over M rows of N columns, Z times over.
 
@@ -115,7 +115,7 @@ def column_sum(x: Tensor, *, out_dtype: torch.dtype | None = None) -> Tensor:
     Raises: ShapeError for fewer than two dimensions, DtypeError for another dtype.
     """
     _check(x)
-    y = torch.empty(x.shape[-1], dtype=out_dtype or x.dtype, device=x.device)
+    y = x.new_empty(x.shape[-1], dtype=out_dtype or x.dtype)
     _sum_into(y, x)
     return y
 
@@ -129,59 +129,78 @@ def sum_parts(parts: Tensor, y: Tensor, bias: Tensor | None = None, activation: 
         bias: [B] with N a multiple of B, any stride.
     """
     Z, S, N = parts.shape
-    tile = pick_tile(S, N, Z, "rows", parts.dtype, _tune.target(parts.device))
-    _launch(parts, y, Z, S, N, (S * N, N, 1), replace(tile, ROWS=triton.next_power_of_2(S)), bias, activation)
+    bias_size, bias_stride = (0, 0) if bias is None else (bias.shape[0], bias.stride(0))
+    stage = _stage(Z, S, N, (S * N, N, 1), parts.dtype, parts.device, S, bias_size, bias_stride, activation)
+    stage.run(parts, bias, y)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """One launch of a sum: `rows` sums of N columns."""
+
+    rows: int
+    grid: tuple[int]
+    integers: tuple[int, ...]
+    constexprs: dict[str, Any]
+
+    def run(self, x: Tensor, bias: Tensor | None, y: Tensor) -> None:
+        launch(_column_sum_kernel, self.grid, x, bias, y, *self.integers, **self.constexprs)
 
 
 def _sum_into(y: Tensor, x: Tensor) -> None:
-    N = x.shape[-1]
-    sizes, (strides,) = merge(x.shape[:-1], x.stride()[:-1])
-    if len(sizes) > 2:
-        # No two strides walk these rows: each index of the first dimension is summed by itself.
-        sums = torch.empty((x.shape[0], N), dtype=_wide(x.dtype), device=x.device)
+    stages = _stages(x.shape, x.stride(), x.dtype, x.device)
+    if not stages:
+        sums = x.new_empty((x.shape[0], x.shape[-1]), dtype=_wide(x.dtype))
         for i in range(x.shape[0]):
             _sum_into(sums[i], x[i])
         return _sum_into(y, sums)
+    for stage in stages:
+        into = y if stage.rows == 1 else x.new_empty((stage.rows, x.shape[-1]), dtype=_wide(x.dtype))
+        stage.run(x, None, into)
+        x = into
+
+
+@functools.lru_cache(4096)
+def _stages(shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> list[_Stage]:
+    """The launches of a sum; none where no two strides walk its rows, so that each index of the first dimension is
+    summed by itself."""
+    sizes, (strides,) = merge(shape[:-1], stride[:-1])
+    if len(sizes) > 2:
+        return []
     (Z, M), (stride_xz, stride_xm) = [1, 1, *sizes][-2:], [0, 0, *strides][-2:]
     if Z == 0 or M == 0:
         Z, M = 1, 0
-    stride_xn = x.stride(-1)
-    layout = "columns" if stride_xm == 1 and stride_xn > 1 else "rows"
-    tile = pick_tile(M, N, Z, layout, x.dtype, _tune.target(x.device))
-    parts = max(1, triton.cdiv(M, tile.ROWS))
-    into = y if Z * parts == 1 else torch.empty((Z * parts, N), dtype=_wide(x.dtype), device=x.device)
-    _launch(x, into, Z, M, N, (stride_xz, stride_xm, stride_xn), tile)
-    if into is not y:
-        _sum_into(y, into)
+    N = shape[-1]
+    stages = [_stage(Z, M, N, (stride_xz, stride_xm, stride[-1]), dtype, device)]
+    while (rows := stages[-1].rows) > 1:
+        stages.append(_stage(1, rows, N, (0, N, 1), _wide(dtype), device))
+    return stages
 
 
-def _launch(
-    x: Tensor,
-    y: Tensor,
+@functools.lru_cache(4096)
+def _stage(
     Z: int,
     M: int,
     N: int,
     strides: tuple[int, int, int],
-    tile: Tile,
-    bias: Tensor | None = None,
+    dtype: torch.dtype,
+    device: torch.device,
+    rows: int | None = None,
+    bias_size: int = 0,
+    bias_stride: int = 0,
     activation: str = "none",
-) -> None:
+) -> _Stage:
+    """Sums of `rows` rows each (by default what the tile says) of Z times M rows of N columns."""
+    layout = "columns" if strides[1] == 1 and strides[2] > 1 else "rows"
+    tile = pick_tile(M, N, Z, layout, dtype, _tune.target(device))
+    if rows is not None:
+        tile = replace(tile, ROWS=triton.next_power_of_2(rows))
     parts = max(1, triton.cdiv(M, tile.ROWS))
-    launch(
-        _column_sum_kernel,
-        (Z * parts * triton.cdiv(N, tile.BLOCK_N),),
-        x,
-        bias,
-        y,
-        M,
-        N,
-        parts,
-        0 if bias is None else bias.shape[0],
-        *strides,
-        0 if bias is None else bias.stride(0),
-        RELU=activation == "relu",
-        INT64=needs_int64((M, N), strides[1:]),
-        **asdict(tile),
+    return _Stage(
+        rows=Z * parts,
+        grid=(Z * parts * triton.cdiv(N, tile.BLOCK_N),),
+        integers=(M, N, parts, bias_size, *strides, bias_stride),
+        constexprs={"RELU": activation == "relu", "INT64": needs_int64((M, N), strides[1:]), **asdict(tile)},
     )
 
 

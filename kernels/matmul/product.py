@@ -140,7 +140,7 @@ def matmul(
     Raises: ShapeError for ranks, sizes or an activation that do not fit; DtypeError for mixed or other dtypes.
     """
     plan = _plan_of(a, b, bias, activation, dtype)
-    c = torch.empty(plan.shape, dtype=out_dtype or plan.dtype, device=a.device)
+    c = a.new_empty(plan.shape, dtype=out_dtype or plan.dtype)
     plan.run(c, a, b, bias)
     return c
 

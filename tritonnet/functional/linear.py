@@ -8,7 +8,8 @@ from torch import Tensor
 from tritonnet import kernels
 from tritonnet.errors import DtypeError, ShapeError
 
-from .matmul import ColumnSum, Matmul, autocast_dtype, product_like
+from .matmul import autocast_dtype, column_sum, multiply, product_like
+from .relu import ReluGradient
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation: str | None = None) -> Tensor:
@@ -66,24 +67,9 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, y = ctx.saved_tensors
         if y is not None:
-            dy = _Gate.apply(dy, y)
+            dy = ReluGradient.apply(dy, y)
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        dx = Matmul.apply(dy, weight, ctx.dtype, x.dtype) if needs_x else None
+        dx = multiply(dy, weight, ctx.dtype, x.dtype) if needs_x else None
         dweight = product_like(weight, dy.mT, x, ctx.dtype) if needs_weight else None
-        dbias = ColumnSum.apply(dy, ctx.bias_dtype) if needs_bias else None
+        dbias = column_sum(dy, ctx.bias_dtype) if needs_bias else None
         return dx, dweight, dbias, None, None
-
-
-class _Gate(torch.autograd.Function):
-    """(dy, y = relu(z)) -> the gradient of z: dy where y is positive. The place of the step does not depend on dy."""
-
-    @staticmethod
-    def forward(ctx: Any, dy: Tensor, y: Tensor) -> Tensor:
-        ctx.save_for_backward(y)
-        dz: Tensor = kernels.relu_backward(dy, y)
-        return dz
-
-    @staticmethod
-    def backward(ctx: Any, ddz: Tensor) -> tuple[Tensor, None]:
-        (y,) = ctx.saved_tensors
-        return _Gate.apply(ddz, y), None

@@ -77,21 +77,37 @@ def product_like(like: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tens
     It is itself differentiable. Where `like` has no batch dimensions, a's columns and b's rows of all batch entries
     make one long inner dimension; an operand that no single stride walks that way is copied first.
     """
+    if a.ndim == b.ndim == like.ndim == 2:
+        return multiply(a, b, dtype, like.dtype)
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     own = (1,) * (len(batch) + 2 - like.ndim) + like.shape[:-2]
     summed = [dim for dim, size in enumerate(batch) if size != own[dim]]
     if not summed:
-        product: Tensor = Matmul.apply(a, b, dtype, like.dtype)
-        return product.view(like.shape)
+        return multiply(a, b, dtype, like.dtype).view(like.shape)
     a, b = a.expand(batch + a.shape[-2:]), b.expand(batch + b.shape[-2:])
     if like.numel() == like.shape[-2] * like.shape[-1]:
-        product = Matmul.apply(a.mT.flatten(0, -2).mT, b.flatten(0, -2), dtype, like.dtype)
-        return product.view(like.shape)
+        return multiply(a.mT.flatten(0, -2).mT, b.flatten(0, -2), dtype, like.dtype).view(like.shape)
     order = [*summed, *(dim for dim in range(len(batch)) if dim not in summed), -2, -1]
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    products: Tensor = Matmul.apply(a.permute(order), b.permute(order), dtype, wide)
-    total: Tensor = ColumnSum.apply(products.flatten(0, len(summed) - 1).flatten(1), like.dtype)
-    return total.view(like.shape)
+    products = multiply(a.permute(order), b.permute(order), dtype, wide)
+    return column_sum(products.flatten(0, len(summed) - 1).flatten(1), like.dtype).view(like.shape)
+
+
+def multiply(a: Tensor, b: Tensor, dtype: torch.dtype, out_dtype: torch.dtype) -> Tensor:
+    """Matmul of a gradient's operands: recorded only where gradients of gradients are asked for."""
+    if torch.is_grad_enabled():
+        product: Tensor = Matmul.apply(a, b, dtype, out_dtype)
+    else:
+        product = kernels.matmul(a, b, dtype=dtype, out_dtype=out_dtype)
+    return product
+
+
+def column_sum(x: Tensor, out_dtype: torch.dtype) -> Tensor:
+    """ColumnSum of a gradient: recorded only where gradients of gradients are asked for."""
+    total: Tensor = (
+        ColumnSum.apply(x, out_dtype) if torch.is_grad_enabled() else kernels.column_sum(x, out_dtype=out_dtype)
+    )
+    return total
 
 
 def autocast_dtype(*tensors: Tensor) -> torch.dtype | None:
