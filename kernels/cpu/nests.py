@@ -75,8 +75,12 @@ class Nest:
 
     def restrict(self, mask: Value | None, index: Index | None = None) -> str:
         """Limits the nest to the lanes of the mask; returns what is left to test for each lane ("1": nothing)."""
+        return self.limit(self.conjuncts(mask, index or self.index) if mask is not None else [])
+
+    def limit(self, parts: Sequence[tuple[Value, Index]]) -> str:
+        """The same for masks at given indices."""
         lanes = []
-        for part, at in self._conjuncts(mask, index or self.index) if mask is not None else ():
+        for part, at in parts:
             if (part, at) in self._known:
                 continue
             if self.forms is not None and self._bound(part, at):
@@ -91,19 +95,20 @@ class Nest:
                 self._known[part, at] = "1"
         return " & ".join(lanes) or "1"
 
-    def _conjuncts(self, value: Value, index: Index) -> list[tuple[Value, Index]]:
+    def conjuncts(self, value: Value, index: Index) -> list[tuple[Value, Index]]:
+        """The masks whose conjunction a mask is, each with the index that it is needed at."""
         index = _flat(index, value)
         producer = value.producer
         if value.type.is_tensor and value not in self.program.tiles and value not in self.program.shifted and producer:
             if producer.name == "arith.andi":
-                return [part for operand in producer.operands for part in self._conjuncts(operand, index)]
+                return [part for operand in producer.operands for part in self.conjuncts(operand, index)]
             if producer.name == "tt.broadcast":
-                return self._conjuncts(producer.operands[0], index)
+                return self.conjuncts(producer.operands[0], index)
             if producer.name == "tt.expand_dims":
                 axis = producer.integer("axis")
-                return self._conjuncts(producer.operands[0], index[:axis] + index[axis + 1 :])
+                return self.conjuncts(producer.operands[0], index[:axis] + index[axis + 1 :])
             if producer.name == "tt.splat":
-                return self._conjuncts(producer.operands[0], ())
+                return self.conjuncts(producer.operands[0], ())
             if producer.name == "arith.constant" and producer.text == "true":
                 return []
         return [(value, index)]

@@ -8,6 +8,7 @@ from .expressions import POINTWISE
 from .forms import Forms
 from .nests import Nest
 from .program import Program, Tile
+from .runs import runs_of
 from .ttir import Operation, Type, Value
 from .versions import SELDOM, order_for, write_versions
 
@@ -96,10 +97,9 @@ def fill_load(program: Program, load: Operation, tile: Tile, literal_only: bool 
     other = _uniform(program, load.operands[2]) if len(load.operands) > 2 else "0"
     forms = program.forms
     order = order_for(forms, pointer)
-    flagged = program.flagged.pointer(pointer)
-    if forms.pointer(pointer) is not None and flagged is not None and flagged.offset.flags:
-        inner = forms.pointer(pointer).offset.vectors[order[-1]]  # type: ignore[union-attr]
-        forms = program.flagged if inner else forms
+    runs = runs_of(program, load, order) if other is not None else None
+    if runs is None and _needs_flags(program, pointer, order):
+        forms = program.flagged
 
     def build(forms: Forms | None) -> Nest:
         nest = Nest(program, shape, order, forms)
@@ -128,7 +128,22 @@ def fill_load(program: Program, load: Operation, tile: Tile, literal_only: bool 
         write(build(None), SELDOM)
         return
     nest = build(forms)
-    write_versions(nest, lambda: write(nest), lambda: write(build(None), "" if forms is program.flagged else SELDOM))
+
+    def fast() -> None:
+        if runs is None:
+            write(nest)
+        else:
+            runs.write(tile, lambda: fill_uniform(program, tile, other or "0"), lambda: write(nest))
+
+    write_versions(nest, fast, lambda: write(build(None), "" if forms is program.flagged else SELDOM))
+
+
+def _needs_flags(program: Program, pointer: Value, order: Sequence[int]) -> bool:
+    """Whether the innermost places are consecutive only if the flag of a vector says so."""
+    plain, flagged = program.forms.pointer(pointer), program.flagged.pointer(pointer)
+    if plain is None or flagged is None or not order:
+        return False
+    return bool(flagged.offset.flags and plain.offset.vectors[order[-1]])
 
 
 def _uniform(program: Program, value: Value) -> str | None:

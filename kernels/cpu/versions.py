@@ -120,7 +120,9 @@ def order_for(forms: Forms, pointer: Value) -> list[int]:
         for dim in dims
         if pointer.type.dims[dim] > 1 and form.offset.steps[dim] == 1 and not form.offset.vectors[dim]
     ]
-    inner = contiguous[-1] if contiguous else dims[-1]
+    gathered = [dim for dim in dims if form.offset.vectors[dim]]
+    # A dimension of scattered places often holds runs of neighbours (see runs.py); a plain step in memory never does.
+    inner = contiguous[-1] if contiguous else gathered[-1] if gathered else dims[-1]
     if pointer.type.dims[inner] == 1:
         return dims
     return [dim for dim in dims if dim != inner] + [inner]
