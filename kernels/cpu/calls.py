@@ -1,4 +1,4 @@
-"""Calls of `noinline` functions: the callee's operations are written in place, with values of their own for each call."""
+"""Calls of `noinline` functions: the callee is written in place, with values of its own for each call."""
 
 import re
 

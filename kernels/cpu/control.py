@@ -162,7 +162,7 @@ def branch(program: Program, operation: Operation) -> None:
         passed, operands = operands[:count], operands[count:]
         with program.scope(f"if ({condition})" if conditional and k == 0 else ""):
             arguments = operation.block.labels[label]
-            for argument, value in zip(arguments, passed, strict=True):
+            for argument in arguments:
                 if argument.type.is_tensor:
                     raise Refusal("a tensor that passes an early return is not supported")
                 if argument not in program.names:

@@ -13,7 +13,7 @@ from .versions import Ranges
 
 @dataclass
 class _Operand:
-    """A matrix: a tile with strides, or a load that may be read in place (`load`, whose memory is turned if `turned`)."""
+    """A matrix: a tile, or a load that may be read in place; `turned` if it is the transpose of it that is multiplied."""
 
     rows: int
     cols: int

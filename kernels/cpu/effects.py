@@ -60,8 +60,8 @@ def _exchange_loop(kind: str, element: str, address: str, value: str, result: st
         raise Refusal(f"atomic {kind} is not supported")
     memory, type_ = stored(element), computed(element)
     return (
-        f"{bits} *at = ({bits} *)({address}); {bits} seen = __atomic_load_n(at, __ATOMIC_RELAXED), wanted; {memory} raw; "
-        f"{type_} old; do {{ memcpy(&raw, &seen, sizeof raw); old = {from_memory('raw', element)}; "
+        f"{bits} *at = ({bits} *)({address}); {bits} seen = __atomic_load_n(at, __ATOMIC_RELAXED), wanted; "
+        f"{memory} raw; {type_} old; do {{ memcpy(&raw, &seen, sizeof raw); old = {from_memory('raw', element)}; "
         f"raw = {to_memory(new, element)}; memcpy(&wanted, &raw, sizeof wanted); }} "
         f"while (!__atomic_compare_exchange_n(at, &seen, wanted, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)); "
         f"{f'{result}old;' if result else ''}"

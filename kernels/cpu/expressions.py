@@ -48,54 +48,12 @@ _MATH = {
     "math.tanh": "tanh",
     "tt.precise_sqrt": "sqrt",
 }
-_LIBRARY = set(
-    [
-        "acos",
-        "acosh",
-        "asin",
-        "asinh",
-        "atan",
-        "atan2",
-        "atanh",
-        "cbrt",
-        "ceil",
-        "copysign",
-        "cos",
-        "cosh",
-        "erf",
-        "erfc",
-        "exp",
-        "exp10",
-        "exp2",
-        "expm1",
-        "fabs",
-        "fdim",
-        "floor",
-        "fma",
-        "fmod",
-        "hypot",
-        "ldexp",
-        "lgamma",
-        "log",
-        "log10",
-        "log1p",
-        "log2",
-        "nearbyint",
-        "nextafter",
-        "pow",
-        "powi",
-        "remainder",
-        "rint",
-        "round",
-        "rsqrt",
-        "sin",
-        "sinh",
-        "sqrt",
-        "tan",
-        "tanh",
-        "tgamma",
-        "trunc",
-    ]
+_LIBRARY = frozenset(
+    """
+    acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp10 exp2 expm1 fabs fdim floor
+    fma fmod hypot ldexp lgamma log log10 log1p log2 nearbyint nextafter pow powi remainder rint round rsqrt sin
+    sinh sqrt tan tanh tgamma trunc
+    """.split()
 )
 _PREDICATES = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _CASTS = {

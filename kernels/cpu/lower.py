@@ -41,9 +41,8 @@ _WITHOUT_MEANING = frozenset({"ttg.barrier", "gpu.barrier", "llvm.intr.assume", 
 class Lowered:
     """What the C compiler and the launcher need of a kernel.
 
-    `source` defines `int tn_program(int x, int y, int z, int gx, int gy, int gz, const tn_slot *args, char *arena)`, which
-    returns 0, or 1 + the index in `asserts` of the assertion that failed. `args` are the element types of the arguments,
-    `arena` the bytes of tile storage that one program needs.
+    `source` defines `tn_program` (README.md), which returns 0, or 1 + the index in `asserts` of the assertion that failed.
+    `args` are the element types of the arguments, `arena` the bytes of tile storage that one program needs.
     """
 
     name: str

@@ -1,7 +1,8 @@
 """One loop nest over the lanes of a tile: expressions are placed at the outermost loop that their indices need.
 
-A nest that is given forms (see forms.py) addresses memory as base + index * step, so that the C compiler sees plain arrays,
-and turns masks into loop bounds; `fits` and `flags` are what has to hold for that. Without forms the arithmetic is literal.
+A nest that is given forms (see forms.py) addresses memory as base + index * step, so that the C compiler sees plain
+arrays, and turns masks into loop bounds; `fits` and `flags` are what has to hold for that. Without forms the arithmetic
+is literal.
 """
 
 import re

@@ -12,7 +12,7 @@ from .ttir import Function, Type, Value
 
 @dataclass(frozen=True)
 class Tile:
-    """Row-major storage in the arena; `flag` names the C variable that says whether the tile holds t[0], t[0] + 1, ..."""
+    """Row-major storage in the arena; `flag` names the C variable that says whether it holds t[0], t[0] + 1, ..."""
 
     name: str
     type: Type

@@ -1,7 +1,7 @@
 """Reductions, scans and the other operations that mix lanes.
 
-A reduction along the last axis runs in `_LANES` interleaved accumulators that are then combined pairwise: the order does not
-depend on the machine, and every step is a plain loop. Along another axis whole rows are accumulated.
+A reduction along the last axis runs in `_LANES` interleaved accumulators that are then combined pairwise: the order does
+not depend on the machine, and every step is a plain loop. Along another axis whole rows are accumulated.
 """
 
 from .elements import computed, integer_bits
@@ -122,7 +122,7 @@ def _reduce_columns(program: Program, operation: Operation, axis: int, shape: tu
 
 
 def _identity(operation: Operation) -> str | None:
-    """What changes nothing when it is combined; -0 for sums and NaN for maxnum, so that signed zeros and all-NaN come out right."""
+    """What changes nothing when it is combined: -0 for sums, and NaN for maxnum, which prefers any number to it."""
     block = operation.blocks[0]
     if len(block.operations) != 2 or block.operations[0].operands != block.arguments:
         return None

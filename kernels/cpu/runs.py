@@ -18,7 +18,9 @@ _WORTHWHILE = 4
 class Runs:
     """The copy of a load along `inner`; `along` and `across` are the parts of its mask that do and do not vary along it."""
 
-    def __init__(self, program: Program, load: Operation, order: Sequence[int], along: list[int], across: list[int]) -> None:
+    def __init__(
+        self, program: Program, load: Operation, order: Sequence[int], along: list[int], across: list[int]
+    ) -> None:
         self.program, self.load, self.order = program, load, order
         self.inner = order[-1]
         self.along, self.across = along, across

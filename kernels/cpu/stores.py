@@ -43,11 +43,11 @@ def _store_tensors(program: Program, group: list[Operation]) -> None:
     shape = pointers[0].type.dims
     order = order_for(program.forms, pointers[0])
 
-    def build(forms: Forms | None) -> Nest:
+    def build(forms: Forms | None, members: list[Operation]) -> Nest:
         nest = Nest(program, shape, order, forms)
         lane = nest.restrict(mask)
         lines = []
-        for member in group:
+        for member in members:
             element = member.operands[0].type.pointee
             value = to_memory(nest.expression(member.operands[1], nest.index), element)
             guard = "" if lane == "1" else f"if ({lane}) "
@@ -57,12 +57,16 @@ def _store_tensors(program: Program, group: list[Operation]) -> None:
         return nest
 
     with program.scope():
-        nest = build(program.forms)
-        unchecked = _unchecked(program, nest, pointers)
-        if unchecked:
-            for value in reversed(unchecked):
-                materialise(program, value)
-            nest = build(program.forms)
+        nest = build(program.forms, group)
+        scattered = any(program.forms.pointer(pointer) is None for pointer in pointers)
+        unchecked = list(nest.loads) if scattered else _unchecked(nest, pointers, program)
+        for value in reversed(unchecked):
+            materialise(program, value)
+        if scattered and len(group) > 1:
+            for member in group:
+                build(None, [member]).write()
+            return
+        nest = build(program.forms, group) if unchecked else nest
         loads = dict(nest.loads)
 
         def slow() -> None:
@@ -72,20 +76,19 @@ def _store_tensors(program: Program, group: list[Operation]) -> None:
                 assert value.producer is not None
                 fill_load(program, value.producer, tile, literal_only=True)
                 program.tiles[value] = tile
-            build(None).write(note=SELDOM)
+            for member in group:
+                build(None, [member]).write(note=SELDOM)
             program.tiles = tiles
 
         def overlaps(ranges: Ranges) -> list[str]:
-            return _disjoint(program, ranges, pointers, loads)
+            return [] if scattered else _disjoint(program, ranges, pointers, loads)
 
         write_versions(nest, nest.write, slow, overlaps)
 
 
-def _unchecked(program: Program, nest: Nest, pointers: list[Value]) -> list[Value]:
+def _unchecked(nest: Nest, pointers: list[Value], program: Program) -> list[Value]:
     """The loads for which no test can tell whether the stores change what they read."""
     forms = [program.forms.pointer(pointer) for pointer in pointers]
-    if any(form is None for form in forms):
-        return list(nest.loads)
     return [
         value
         for value, (form, index) in nest.loads.items()
@@ -99,7 +102,7 @@ def _disjoint(
     """Conditions under which no store of the nest changes what a load or another store of it touches in another lane."""
     nest = ranges.nest
     forms = [program.forms.pointer(pointer) for pointer in pointers]
-    if (len(pointers) == 1 and not loads) or any(form is None for form in forms):
+    if len(pointers) == 1 and not loads:
         return []
     touched: list[tuple[Pointer, Index, str]] = [
         (form, nest.index, pointer.type.pointee) for form, pointer in zip(forms, pointers, strict=True) if form

@@ -1,7 +1,7 @@
 """Triton's intermediate representation, read from its text.
 
-Triton's Python bindings give no access to dense constants and array attributes, so the printed module is the only complete
-source. The result is a small graph: operations in blocks, values with their users, names resolved.
+Triton's Python bindings give no access to dense constants and array attributes, so the printed module is the only
+complete source. The result is a small graph: operations in blocks, values with their users, names resolved.
 """
 
 import re
@@ -101,7 +101,7 @@ class Operation:
 
 @dataclass(eq=False, repr=False)
 class Block:
-    """Arguments and operations; `owner` is the operation whose region it is. `labels` names the arguments of cf blocks."""
+    """Arguments and operations; `owner` is the operation whose region it is, `labels` has the arguments of cf blocks."""
 
     arguments: list[Value] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
@@ -316,7 +316,8 @@ class _Parser:
 
     def read_scf_for(self, operation: Operation, tail: str, names: dict[str, Value]) -> list[Type]:
         match = re.match(
-            r" (unsigned )?(%\S+) = (%\S+) to (%\S+) step (%\S+)(?: iter_args\((.*?)\) -> \((.*)\))?\s*(?: : (\S+))?\s*\{$",
+            r" (unsigned )?(%\S+) = (%\S+) to (%\S+) step (%\S+)"
+            r"(?: iter_args\((.*?)\) -> \((.*)\))?\s*(?: : (\S+))?\s*\{$",
             tail,
         )
         if match is None:

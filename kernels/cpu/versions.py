@@ -1,4 +1,4 @@
-"""Two versions of a loop nest, and the test that chooses: the fast one, and one that is right without any assumption."""
+"""Two versions of a loop nest and the test that chooses: the fast one, and one that is right without any assumption."""
 
 from collections.abc import Callable, Sequence
 
