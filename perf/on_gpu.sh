@@ -19,11 +19,13 @@ row_seconds=${2:-10}
 python=${PYTHON:-python3}
 results=${RESULTS:-perf/results}
 options=()
+start=(import first-step launch)
 tests=(--durations 10)
 make=(make --no-print-directory test "PYTHON=$python")
 if [ "$dry_run" ]; then
     results=${RESULTS:-$(mktemp -d)}
     export CUDA_VISIBLE_DEVICES=
+    start=(launch)
     options=(--networks digits --dtypes float32)
     tests=(tests/test_main.py)
     make+=(WORKERS=)
@@ -46,7 +48,7 @@ PYTHONUNBUFFERED=1 timeout "$test_seconds" "${make[@]}" ARGS="-q ${tests[*]}" \
     >"$results/$device/tests.txt" 2>&1
 tests_status=$?
 tail -n 1 "$results/$device/tests.txt"
-with -m perf.start --rounds 1 --results "$results"
+with -m perf.start --what "${start[@]}" --results "$results"
 with -m perf.step --seconds "$row_seconds" --results "$results" "${options[@]}"
 steps_status=$?
 exit $((tests_status ? tests_status : steps_status))

@@ -56,7 +56,7 @@ def fresh(code: str, **environ: str) -> float:
     return float(done.stdout)
 
 
-def imports(rounds: int) -> dict[str, float]:
+def imports(device: torch.device, rounds: int = 3) -> dict[str, float]:
     """Medians of interleaved rounds."""
     pairs = [
         (fresh(IMPORT.format(modules="torch, triton")), fresh(IMPORT.format(modules="torch, triton, tritonnet")))
@@ -89,23 +89,25 @@ def launches(device: torch.device, repeats: int = 2000, rounds: int = 15) -> dic
     return {"us": statistics.median(taken)}
 
 
+WHAT: dict[str, Callable[[torch.device], dict[str, float]]] = {
+    "import": imports,
+    "first-step": first_steps,
+    "launch": launches,
+}
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--what", nargs="+", default=list(WHAT), choices=list(WHAT))
     parser.add_argument("--device", type=torch.device, default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--rounds", type=int, default=5, help="imports of each kind")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder above the device's")
     args = parser.parse_args(arguments)
     around = circumstances(args.device)
     folder = args.results / around["device"]
     folder.mkdir(parents=True, exist_ok=True)
-    measures: dict[str, Callable[[], dict[str, float]]] = {
-        "import": lambda: imports(args.rounds),
-        "first step": lambda: first_steps(args.device),
-        "launch": lambda: launches(args.device),
-    }
     with (folder / "start.jsonl").open("a") as file:
-        for what, measure in measures.items():
-            figures = measure()
+        for what in args.what:
+            figures = WHAT[what](args.device)
             file.write(json.dumps({"what": what, **figures, **around}) + "\n")
             file.flush()
             print(f"{what:<12}" + ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items()))

@@ -10,6 +10,7 @@ import torch
 
 import tritonnet
 
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SCRIPT = Path(__file__).parent.parent / "examples" / "digits.py"
 STEPS, BATCH = 50, 128
 # A small eps would be zero in float16, where torch keeps Adam's moments; larger ones are as good for a comparison.
@@ -64,20 +65,31 @@ def test_the_network_learns():
     assert curve[-1] < 0.5 * curve[0]
 
 
-def test_float32_follows_torch():
-    for step, (ours, theirs) in enumerate(
-        zip(losses("tritonnet.nn", torch.float32), losses("torch.nn", torch.float32), strict=True)
-    ):
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=GPU)])
+def device(request):
+    """Where ours runs; torch's curves are always the CPU's. A convolution in float32 would be TF32 on a GPU."""
+    convolutions = torch.backends.cudnn.conv
+    before, convolutions.fp32_precision = convolutions.fp32_precision, "ieee"
+    yield request.param
+    convolutions.fp32_precision = before
+
+
+def test_float32_follows_torch(device):
+    curves = losses("tritonnet.nn", torch.float32, device), losses("torch.nn", torch.float32)
+    for step, (ours, theirs) in enumerate(zip(*curves, strict=True)):
         assert abs(ours - theirs) <= 1e-3 * theirs, f"step {step}: {ours} against {theirs}"
 
 
-def test_float64_follows_torch():
-    for ours, theirs in zip(losses("tritonnet.nn", torch.float64), losses("torch.nn", torch.float64), strict=True):
+def test_float64_follows_torch(device):
+    for ours, theirs in zip(
+        losses("tritonnet.nn", torch.float64, device), losses("torch.nn", torch.float64), strict=True
+    ):
         assert abs(ours - theirs) <= 1e-10 * theirs
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_as_close_to_float64_as_torch(dtype):
+def test_half_precision_is_as_close_to_float64_as_torch(dtype, device):
     truth = losses("torch.nn", torch.float64)
-    ours, theirs = (distance(losses(library, dtype), truth) for library in ("tritonnet.nn", "torch.nn"))
-    assert ours <= 2 * theirs, f"{ours:.2e} from float64, torch {theirs:.2e}"
+    ours, theirs = losses("tritonnet.nn", dtype, device), losses("torch.nn", dtype)
+    off, torchs = distance(ours, truth), distance(theirs, truth)
+    assert off <= 2 * torchs, f"{off:.2e} from float64, torch {torchs:.2e}"
