@@ -19,12 +19,31 @@ TL_DTYPES = {
     torch.float64: tl.float64,
 }
 
+VARYING = [
+    "N",
+    "H",
+    "W",
+    "P",
+    "Q",
+    "R",
+    "S",
+    "step_h",
+    "step_w",
+    "first_h",
+    "first_w",
+    "tap_h",
+    "tap_w",
+    "stride_bias",
+    "part_pixels",
+]
+"""Arguments whose value no kernel is compiled for: one kernel serves images of all sizes, and kernels of all sizes."""
+
 # Both kernels: pixel (p, q) of y meets pixel (p * step_h + first_h + r * tap_h, q * step_w + first_w + s * tap_w) of x
 # at tap (r, s); C and K are the channels of one group. Where CHANNELS_LAST, tiles are [pixels, channels], else
 # [channels, pixels], so that their last axis is contiguous in memory.
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _correlate_kernel(
     x_ptr,
     w_ptr,
@@ -37,6 +56,8 @@ def _correlate_kernel(
     W,
     P,
     Q,
+    R,
+    S,
     stride_xn,
     stride_xc,
     stride_xh,
@@ -57,8 +78,6 @@ def _correlate_kernel(
     first_w,
     tap_h,
     tap_w,
-    R: tl.constexpr,
-    S: tl.constexpr,
     FLAT: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     INT64: tl.constexpr,
@@ -147,7 +166,7 @@ def _multiply(x, weight, acc, CHANNELS_LAST: tl.constexpr, PRECISION: tl.constex
         return tl.dot(weight, x, acc, input_precision=PRECISION, out_dtype=acc.dtype)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _correlate_direct_kernel(
     x_ptr,
     w_ptr,
@@ -160,6 +179,8 @@ def _correlate_direct_kernel(
     W,
     P,
     Q,
+    R,
+    S,
     stride_xn,
     stride_xc,
     stride_xh,
@@ -181,8 +202,6 @@ def _correlate_direct_kernel(
     tap_h,
     tap_w,
     GROUPS: tl.constexpr,
-    R: tl.constexpr,
-    S: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     INT64: tl.constexpr,
     DTYPE: tl.constexpr,
@@ -278,10 +297,28 @@ def correlate_call(
     if R * S == 0:
         R, S, C = 1, 1, 0
     M = N * P * Q
-    sizes = (N, C, K, H, W, P, Q, *x.strides, by_group, *weight.strides, *y.strides, stride_bias, *step, *first, *tap)
+    sizes = (
+        N,
+        C,
+        K,
+        H,
+        W,
+        P,
+        Q,
+        R,
+        S,
+        *x.strides,
+        by_group,
+        *weight.strides,
+        *y.strides,
+        stride_bias,
+        *step,
+        *first,
+        *tap,
+    )
     last = x.channels_contiguous
     int64 = x.far or y.far or needs_int64((groups, *weight.shape), (by_group, *weight.strides))
-    constexprs = {"R": R, "S": S, "CHANNELS_LAST": last, "INT64": int64, "DTYPE": TL_DTYPES[dtype]}
+    constexprs = {"CHANNELS_LAST": last, "INT64": int64, "DTYPE": TL_DTYPES[dtype]}
     if direct(groups, K, C):
         elements = pick_direct_tile(M, groups * K, last, target(device))
         grid = (triton.cdiv(M, elements.BLOCK_M), triton.cdiv(groups * K, elements.BLOCK_K))

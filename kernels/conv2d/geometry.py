@@ -105,8 +105,8 @@ def geometry(
 
 def pair(op: str, name: str, value: Pair) -> tuple[int, int]:
     """An int or two of them as two; ShapeError otherwise."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or not all(isinstance(v, int) for v in both):
+    both = (value, value) if isinstance(value, int) else value
+    if not isinstance(both, tuple) or len(both) != 2 or not all(isinstance(v, int) for v in both):
         raise ShapeError(f"{op}: {name} is {value!r}; it takes an int or two of them")
     return both
 

@@ -15,7 +15,7 @@ from .._precision import conv_precision
 from .._tile import block_offsets
 from .._tune import target
 from ..column_sum import sum_parts
-from .correlate import TL_DTYPES, Call, Operand, direct, flat, split_pixels
+from .correlate import TL_DTYPES, VARYING, Call, Operand, direct, flat, split_pixels
 from .forward import conv2d_reference
 from .geometry import (
     Padding,
@@ -33,7 +33,7 @@ from .tiles import pick_direct_tile, pick_split, pick_tile
 # Both kernels: part s of the pixels goes to row s of dw, [SPLIT, K, C, R, S]; C and K are the channels of one group.
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _grad_weight_kernel(
     dy_ptr,
     x_ptr,
@@ -45,6 +45,8 @@ def _grad_weight_kernel(
     W,
     P,
     Q,
+    R,
+    S,
     part_pixels,
     stride_dyn,
     stride_dyk,
@@ -65,8 +67,6 @@ def _grad_weight_kernel(
     first_w,
     tap_h,
     tap_w,
-    R: tl.constexpr,
-    S: tl.constexpr,
     FLAT: tl.constexpr,
     GRAD_LAST: tl.constexpr,
     X_LAST: tl.constexpr,
@@ -134,7 +134,7 @@ def _grad_weight_kernel(
     tl.store(dw_ptrs, acc.to(dw_ptr.dtype.element_ty), mask=k_ok[:, None] & c_ok[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _grad_weight_direct_kernel(
     dy_ptr,
     x_ptr,
@@ -146,6 +146,8 @@ def _grad_weight_direct_kernel(
     W,
     P,
     Q,
+    R,
+    S,
     part_pixels,
     stride_dyn,
     stride_dyk,
@@ -167,8 +169,6 @@ def _grad_weight_direct_kernel(
     tap_h,
     tap_w,
     GROUPS: tl.constexpr,
-    R: tl.constexpr,
-    S: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     INT64: tl.constexpr,
     DTYPE: tl.constexpr,
@@ -323,8 +323,6 @@ def _plan(
     h, w, K, C = conv.h, conv.w, conv.K // groups, conv.C // groups
     R, S, M, on = h.taps, w.taps, N * P * Q, target(device)
     constexprs: dict[str, Any] = {
-        "R": R,
-        "S": S,
         "INT64": dy.far or image.far or dw.far,
         "DTYPE": TL_DTYPES[dtype],
     }
@@ -345,5 +343,5 @@ def _plan(
         constexprs |= {"FLAT": together, **last, "PRECISION": precision, **asdict(tile)}
     steps = (h.stride, w.stride, -h.pad, -w.pad, h.dilation, w.dilation)
     strides = (*grad_strides, *x_strides, conv.K * C * R * S, *dw.strides)
-    sizes = (N, C, K, h.inp, w.inp, P, Q, part_pixels, *strides, *steps)
+    sizes = (N, C, K, h.inp, w.inp, P, Q, R, S, part_pixels, *strides, *steps)
     return _Plan(dw, dtype, Call(kernel, grid, sizes, constexprs))
