@@ -190,7 +190,11 @@ def same(a: Any, b: Any) -> None:
         assert a == b
 
 
-@pytest.mark.parametrize("value", [{1, 2}, object(), [lambda: 0], np.ones(2), torch.ones(2, device="meta")], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [{1, 2}, object(), [lambda: 0], np.ones(2), torch.ones(2, device="meta")],
+    ids=["set", "object", "function", "array", "meta"],
+)
 def test_what_cannot_be_stored_is_named_and_the_old_file_kept(run: Any, value: Any) -> None:
     path, net, _ = run
     before = path.read_bytes()
