@@ -19,23 +19,7 @@ TL_DTYPES = {
     torch.float64: tl.float64,
 }
 
-VARYING = [
-    "N",
-    "H",
-    "W",
-    "P",
-    "Q",
-    "R",
-    "S",
-    "step_h",
-    "step_w",
-    "first_h",
-    "first_w",
-    "tap_h",
-    "tap_w",
-    "stride_bias",
-    "part_pixels",
-]
+VARYING = [*"NHWPQRS", "step_h", "step_w", "first_h", "first_w", "tap_h", "tap_w", "stride_bias", "part_pixels"]
 """Arguments whose value no kernel is compiled for: one kernel serves images of all sizes, and kernels of all sizes."""
 
 # Both kernels: pixel (p, q) of y meets pixel (p * step_h + first_h + r * tap_h, q * step_w + first_w + s * tap_w) of x
