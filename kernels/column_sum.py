@@ -55,7 +55,7 @@ def pick_tile(M: int, N: int, Z: int, layout: str, dtype: torch.dtype, target: _
     return Tile(block_m, block_n, block_m * triton.cdiv(rows, block_m))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["parts", "bias_N"])
 def _column_sum_kernel(
     x_ptr,
     bias_ptr,

@@ -23,7 +23,7 @@ _ACTIVATIONS = ("none", "relu")
 _TL = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16, torch.float64: tl.float64}
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["Y"])
 def _matmul_kernel(
     a_ptr,
     b_ptr,

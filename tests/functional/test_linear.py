@@ -21,22 +21,36 @@ def test_linear():
         reference,
         {"x": ("B", "I"), "weight": ("O", "I"), "bias": ("O",)},
         dims={"B": [0, 1, 5, 130], "I": [0, 1, 19, 70], "O": [0, 1, 7, 65]},
+        dtypes=[torch.float32],
         grad=("x", "weight", "bias"),
         hyper=[{"activation": "relu"}],
     )
 
 
+def test_other_dtypes():
+    check(
+        linear,
+        reference,
+        {"x": ("B", "I"), "weight": ("O", "I"), "bias": ("O",)},
+        dims={"B": [5], "I": [19], "O": [7]},
+        dtypes=[torch.float16, torch.bfloat16, torch.float64],
+        grad=("x", "weight", "bias"),
+        hyper=[{"activation": "relu"}],
+        layouts=("contiguous", "transposed"),
+    )
+
+
 @pytest.mark.parametrize("shape", [("I",), ("T", "B", "I"), ("S", "T", "B", "I")], ids=len)
 def test_leading_dimensions(shape):
-    sizes = {"S": [2], "T": [0, 1, 3], "B": [1, 4], "I": [6]}
+    sizes = {"S": [2], "T": [0, 3], "B": [4], "I": [6]}
     check(
         linear,
         reference,
         {"x": shape, "weight": ("O", "I"), "bias": ("O",)},
         dims={**{name: sizes[name] for name in shape}, "O": [5]},
-        dtypes=[torch.float32, torch.bfloat16],
+        dtypes=[torch.float32],
         grad=("x", "weight", "bias"),
-        hyper=[{"activation": "relu"}],
+        layouts=("contiguous", "transposed", "sliced", "expanded"),
     )
 
 
@@ -46,7 +60,9 @@ def test_without_bias():
         lambda x, weight: x @ weight.mT,
         {"x": ("B", "I"), "weight": ("O", "I")},
         dims={"B": [3], "I": [4], "O": [5]},
+        dtypes=[torch.float32],
         grad=("x", "weight"),
+        layouts=("contiguous",),
     )
 
 

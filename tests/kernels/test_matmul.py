@@ -45,8 +45,9 @@ def test_product_without_bias():
         lambda a, b, **hyper: matmul(a, b, None, **hyper),
         lambda a, b, **hyper: matmul_reference(a, b, None, **hyper),
         {"a": ("M", "K"), "b": ("K", "N")},
-        dims={"M": [3, 64], "K": [0, 5, 256], "N": [4, 128]},
+        dims={"M": [3], "K": [0, 256], "N": [4, 128]},
         hyper=[{"activation": "relu"}],
+        layouts=("contiguous",),
     )
 
 
@@ -68,7 +69,9 @@ def test_product_without_bias():
 def test_batches(a, b):
     sizes = {"X": [2], "Y": [3], "Z": [0, 1, 2], "M": [1, 5], "K": [0, 7], "N": [6]}
     dims = {name: sizes[name] for name in sizes if name in a + b}
-    check(matmul, matmul_reference, {"a": a, "b": b, "bias": ("N",)}, dims=dims, dtypes=[torch.float32, torch.bfloat16])
+    layouts = ("contiguous", "transposed", "sliced", "expanded")
+    inputs = {"a": a, "b": b, "bias": ("N",)}
+    check(matmul, matmul_reference, inputs, dims=dims, dtypes=[torch.float32], layouts=layouts)
 
 
 def test_batches_that_no_stride_walks():
@@ -77,16 +80,15 @@ def test_batches_that_no_stride_walks():
     torch.testing.assert_close(matmul(a, b), matmul_reference(a, b))
 
 
-@pytest.mark.parametrize("split", [2, 16])
-def test_split_k(tile, split):
-    tile(Tile(32, 16, 16, SPLIT_K=split))
+def test_split_k(tile):
+    tile(Tile(32, 16, 16, SPLIT_K=8))
     check(
         matmul,
         matmul_reference,
         {"a": ("Z", "M", "K"), "b": ("Z", "K", "N"), "bias": ("N",)},
         dims={"Z": [0, 1, 3], "M": [0, 1, 33], "K": [0, 1, 40, 1000], "N": [0, 1, 17]},
         hyper=[{"activation": "relu"}],
-        layouts=("contiguous", "transposed", "sliced"),
+        layouts=("contiguous", "transposed"),
     )
 
 
@@ -179,7 +181,9 @@ def test_pick_tile_stays_within_shared_memory(dtype):
 
 def test_the_order_of_a_sum_does_not_depend_on_the_number_of_threads():
     for sizes in ((128, 1024, 784, 1), (10, 64, 65536, 1), (64, 64, 4096, 12)):
-        tiles = [pick_tile(*sizes, torch.float32, _tune.Target("cpu", CPU.name, units, 1 << 19)) for units in (1, 8, 64)]
+        tiles = [
+            pick_tile(*sizes, torch.float32, _tune.Target("cpu", CPU.name, units, 1 << 19)) for units in (1, 8, 64)
+        ]
         assert len({(tile.BLOCK_K, tile.SPLIT_K) for tile in tiles}) == 1
 
 
