@@ -1,4 +1,4 @@
-"""Decides, before any C is written, which tensors become tiles, which loads are read in place, which stores go together.
+"""Decides, before any C is written, which tensors become tiles, which loads are read in place, which stores join.
 
 A `sink` is where a lazily written tensor is finally needed: a store, a dot, a reduction, a value that becomes a tile.
 """

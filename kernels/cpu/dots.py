@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .elements import HALVES, Refusal, computed, stored
+from .elements import HALVES, Refusal, stored
 from .forms import Form, Scalar, text
 from .nests import Nest
 from .program import Program, Tile
@@ -13,7 +13,7 @@ from .versions import Ranges
 
 @dataclass
 class _Operand:
-    """A matrix: a tile, or a load that may be read in place; `turned` if it is the transpose of it that is multiplied."""
+    """A matrix: a tile, or a load that may be read in place; `turned` if its transpose is what is multiplied."""
 
     rows: int
     cols: int
@@ -25,7 +25,7 @@ class _Operand:
 def dot(program: Program, operation: Operation) -> None:
     left, right, start = operation.operands[:3]
     result = operation.result
-    kind = _kind(left.type.element, result.type.element)
+    kind = _kind(left.type, result.type.element)
     target = take_over(program, start, operation, result.type) or program.allocate(result.type)
     fill(program, start, target)
     with program.scope():
@@ -41,7 +41,11 @@ def dot(program: Program, operation: Operation) -> None:
     program.tiles[result] = target
 
 
-def _kind(element: str, result: str) -> str:
+def _kind(matrix: Type, result: str) -> str:
+    """The product's name in the runtime; bf16 stands for its instruction, or f32 where the processor has none."""
+    element = matrix.element
+    if element == "bf16" and result == "f32" and len(matrix.dims) == 2 and matrix.dims[1] % 2 == 0:
+        return "bf16"
     if element in ("f32", *HALVES) and result in ("f32", *HALVES):
         return "f32"
     if (element, result) in (("f64", "f64"), ("i8", "i32")):
@@ -111,24 +115,54 @@ def _bounds(program: Program, load: Operation) -> Nest:
 def _matrices(program: Program, left: _Operand, right: _Operand, kind: str, target: Tile) -> None:
     inner = right.cols if right.turned else right.rows
     rows, cols = target.type.dims
-    a = _Side(program, left, kind, "a")
-    b = _Side(program, right, kind, "b")
-    used = str(inner)
-    if a.valid and b.valid:
-        # Both sides are zero beyond the longer of the two valid parts.
-        program.emit(f"const int inner = {a.valid[1]} > {b.valid[0]} ? {a.valid[1]} : {b.valid[0]};")
-        used = "inner"
-    a.write(f"{a.valid[0]} == {rows} && {a.valid[1]} == {used}" if a.valid else "", any_strides=True)
-    b.write(f"{b.valid[1]} == {cols} && {b.valid[0]} == {used}" if b.valid else "", any_strides=False)
+    if kind != "bf16":
+        _product(program, _Side(program, left, "a"), _Side(program, right, "b"), inner, kind, target)
+        return
+    program.emit("#if TN_DOT_BF16")
+    with program.scope():
+        a, b = _Side(program, left, "a"), _Side(program, right, "b")
+        used = _used(program, a, b, inner)
+        program.emit(f"const int even = ({used} + 1) & ~1;")
+        a.write("bf16", f"{a.valid[0]} == {rows} && {a.valid[1]} == even" if a.valid else "")
+        b.write("pairs", "")
+        program.emit(f"tn_dot_bf16({rows}, {cols}, even, a, a_rows, b, {target.name});")
+    program.emit("#else")
+    with program.scope():
+        _product(program, _Side(program, left, "a"), _Side(program, right, "b"), inner, "f32", target)
+    program.emit("#endif")
+
+
+def _product(program: Program, a: "_Side", b: "_Side", inner: int, kind: str, target: Tile) -> None:
+    rows, cols = target.type.dims
+    used = _used(program, a, b, inner)
+    a.write(kind, f"{a.valid[0]} == {rows} && {a.valid[1]} == {used}" if a.valid else "")
+    b.write(kind, f"{b.valid[1]} == {cols} && {b.valid[0]} == {used}" if b.valid else "")
     program.emit(f"tn_dot_{kind}({rows}, {cols}, {used}, a, a_rows, a_cols, b, b_rows, {target.name});")
 
 
-class _Side:
-    """Declares `a` or `b` with its strides: pointer, step from row to row, step from column to column."""
+def _used(program: Program, a: "_Side", b: "_Side", inner: int) -> str:
+    """How much of the inner dimension is multiplied: beyond the longer of the two valid parts both sides are zero."""
+    if not (a.valid and b.valid):
+        return str(inner)
+    program.emit(f"const int inner = {a.valid[1]} > {b.valid[0]} ? {a.valid[1]} : {b.valid[0]};")
+    return "inner"
 
-    def __init__(self, program: Program, operand: _Operand, kind: str, name: str) -> None:
-        self.program, self.operand, self.kind, self.name = program, operand, kind, name
-        self.type = computed(kind)
+
+# What an operand is packed into: the element type of the tile, that type in C, and how many matrix elements one holds.
+_PACKED = {
+    "f32": ("f32", "float", 1),
+    "f64": ("f64", "double", 1),
+    "i8": ("i8", "int8_t", 1),
+    "bf16": ("i16", "bf16", 1),
+    "pairs": ("i32", "uint32_t", 2),
+}
+
+
+class _Side:
+    """Declares `a` or `b` and its strides: pointer, step from row to row, step from column to column."""
+
+    def __init__(self, program: Program, operand: _Operand, name: str) -> None:
+        self.program, self.operand, self.name = program, operand, name
         self.rows, self.cols = (operand.cols, operand.rows) if operand.turned else (operand.rows, operand.cols)
         self.valid: tuple[str, str] | None = None
         if operand.load is not None:
@@ -145,64 +179,71 @@ class _Side:
                 ]
             self.valid = (high[1], high[0]) if operand.turned else (high[0], high[1])
 
-    def write(self, whole: str, any_strides: bool) -> None:
-        program, operand, name = self.program, self.operand, self.name
-        if operand.tile is not None:
-            self._write_tile(operand.tile, any_strides)
-            return
-        load = operand.load
-        assert load is not None and self.nest.forms is not None
+    def write(self, packing: str, whole: str) -> None:
+        """Points to memory where the operand lies there as it is needed and is `whole`, else to a packed copy."""
+        if self.operand.tile is not None:
+            self._write_tile(self.operand.tile, packing)
+        else:
+            self._write_load(packing, whole)
+
+    def _declare(self, packing: str, source: str) -> None:
+        self.program.emit(f"const {_PACKED[packing][1]} *{self.name} = {source};")
+        self.program.emit(f"int64_t {self.name}_rows = {self.cols}, {self.name}_cols = 1;")
+
+    def _allocate(self, packing: str) -> str:
+        element, kind, width = _PACKED[packing]
+        tile = self.program.allocate(Type((self.rows * self.cols // width,), element))
+        return f"({kind} *){tile.name}"
+
+    def _write_load(self, packing: str, whole: str) -> None:
+        program, operand, name, load = self.program, self.operand, self.name, self.operand.load
+        assert load is not None and self.nest.forms is not None and self.valid is not None
         pointer = self.nest.forms.pointer(load.operands[0])
         assert pointer is not None
         offset: Form = pointer.offset
         steps: list[Scalar] = [offset.steps[1], offset.steps[0]] if operand.turned else list(offset.steps)
         element = load.result.type.element
-        at = f"({stored(element)} *){pointer.root} + {text(offset.base)}"
-        packed = program.allocate(Type((self.rows, self.cols), self.kind))
-        program.emit(f"const {self.type} *{name} = {packed.name};")
-        program.emit(f"int64_t {name}_rows = {self.cols}, {name}_cols = 1;")
-        program.emit(f"const {stored(element)} *const {name}_memory = {at};")
-        in_place = element == self.kind and (any_strides or steps[1] == 1)
-        valid = self.valid
-        assert valid is not None
-        plain = f"{name}_plain && " if self.conditions else ""
+        memory = stored(element)
+        packed = self._allocate(packing)
+        self._declare(packing, packed)
+        program.emit(f"const {memory} *const {name}_memory = ({memory} *){pointer.root} + {text(offset.base)};")
+        in_place = element == packing and (steps[1] == 1 or (name == "a" and packing != "bf16"))
+        plain = [f"{name}_plain"] if self.conditions else []
         if in_place:
-            with program.scope(f"if ({plain}{whole})"):
+            with program.scope(f"if ({' && '.join([*plain, whole])})"):
                 program.emit(f"{name} = {name}_memory;")
                 program.emit(f"{name}_rows = {text(steps[0])}, {name}_cols = {text(steps[1])};")
-        branch = "else if" if in_place else "if"
-        copy = (
-            f"tn_load_tile_{element}({packed.name}, {name}_memory, {text(steps[0])}, {text(steps[1])}, "
-            f"{self.rows}, {self.cols}, {valid[0]}, {valid[1]});"
-        )
-        if not self.conditions:
+        place = f"{packed}, {name}_memory, {text(steps[0])}, {text(steps[1])}"
+        copy = f"{_packer(packing, element)}({place}, {self.rows}, {self.cols}, {self.valid[0]}, {self.valid[1]});"
+        if not plain:
             program.emit(f"else {copy}" if in_place else copy)
             return
-        with program.scope(f"{branch} ({name}_plain)"):
+        with program.scope(f"{'else ' if in_place else ''}if ({name}_plain)"):
             program.emit(copy)
         with program.scope("else"):
-            if not operand.turned:
-                fill_load(program, load, packed)
-                return
-            loaded = program.allocate(Type(load.result.type.dims, self.kind))
+            loaded = program.allocate(load.result.type)
             fill_load(program, load, loaded)
-            self._turn(loaded, packed)
+            self._pack(loaded, packing, packed)
 
-    def _turn(self, tile: Tile, packed: Tile) -> None:
-        """Packs the transpose of a tile."""
-        self.program.emit(
-            f"tn_load_tile_{self.kind}({packed.name}, {tile.name}, 1, {self.rows}, "
-            f"{self.rows}, {self.cols}, {self.rows}, {self.cols});"
-        )
+    def _write_tile(self, tile: Tile, packing: str) -> None:
+        wanted = packing in ("f32", "f64", "i8")
+        if wanted and (not self.operand.turned or self.name == "a"):
+            self._declare(packing, tile.name)
+            if self.operand.turned:
+                self.program.emit(f"{self.name}_rows = 1, {self.name}_cols = {self.rows};")
+            return
+        packed = self._allocate(packing)
+        self._declare(packing, packed)
+        self._pack(tile, packing, packed)
 
-    def _write_tile(self, tile: Tile, any_strides: bool) -> None:
-        program, name = self.program, self.name
-        columns = tile.type.dims[1]
-        step, unit = (1, columns) if self.operand.turned else (columns, 1)
-        source = tile.name
-        if unit != 1 and not any_strides:
-            packed = program.allocate(Type((self.rows, self.cols), self.kind))
-            self._turn(tile, packed)
-            source, step, unit = packed.name, self.cols, 1
-        program.emit(f"const {self.type} *{name} = {source};")
-        program.emit(f"const int64_t {name}_rows = {step}, {name}_cols = {unit};")
+    def _pack(self, tile: Tile, packing: str, packed: str) -> None:
+        step, unit = (1, self.rows) if self.operand.turned else (self.cols, 1)
+        element = "f32" if tile.type.element in HALVES else tile.type.element
+        sizes = f"{self.rows}, {self.cols}, {self.rows}, {self.cols}"
+        self.program.emit(f"{_packer(packing, element)}({packed}, {tile.name}, {step}, {unit}, {sizes});")
+
+
+def _packer(packing: str, element: str) -> str:
+    if packing == "pairs":
+        return "tn_pairs_of_columns" if element == "bf16" else f"tn_pairs_{element}"
+    return f"tn_bits_{element}" if packing == "bf16" else f"tn_load_tile_{element}"

@@ -48,13 +48,14 @@ _MATH = {
     "math.tanh": "tanh",
     "tt.precise_sqrt": "sqrt",
 }
-_LIBRARY = frozenset(
-    """
-    acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp10 exp2 expm1 fabs fdim floor
-    fma fmod hypot ldexp lgamma log log10 log1p log2 nearbyint nextafter pow powi remainder rint round rsqrt sin
-    sinh sqrt tan tanh tgamma trunc
-    """.split()
-)
+# fmt: off
+_LIBRARY = {
+    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "copysign", "cos", "cosh", "erf",
+    "erfc", "exp", "exp10", "exp2", "expm1", "fabs", "fdim", "floor", "fma", "fmod", "hypot", "ldexp", "lgamma",
+    "log", "log10", "log1p", "log2", "nearbyint", "nextafter", "pow", "powi", "remainder", "rint", "round", "rsqrt",
+    "sin", "sinh", "sqrt", "tan", "tanh", "tgamma", "trunc",
+}
+# fmt: on
 _PREDICATES = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _CASTS = {
     "arith.extsi",

@@ -1,7 +1,7 @@
 """Offsets as sums: a uniform base, a step for each dimension, and vectors that vary along one dimension.
 
-A form is exact in 64 bits as long as no 32-bit arithmetic under it wraps. As wrapping is a ring homomorphism, that is one
-test for each point where 32 bits are widened or compared: the least and the greatest value of the form over the tile
+A form is exact in 64 bits as long as no 32-bit arithmetic under it wraps. As wrapping is a ring homomorphism, that is
+one test for each point where 32 bits are widened or compared: the least and the greatest value of the form in the tile
 (`Fit`).
 The tests run before a loop nest, which falls back on literal arithmetic where one fails.
 """

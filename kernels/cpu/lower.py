@@ -41,7 +41,7 @@ _WITHOUT_MEANING = frozenset({"ttg.barrier", "gpu.barrier", "llvm.intr.assume", 
 class Lowered:
     """What the C compiler and the launcher need of a kernel.
 
-    `source` defines `tn_program` (README.md), which returns 0, or 1 + the index in `asserts` of the assertion that failed.
+    `source` defines `tn_program` (README.md), which returns 0, or 1 + the index in `asserts` of the one that failed.
     `args` are the element types of the arguments, `arena` the bytes of tile storage that one program needs.
     """
 
@@ -138,7 +138,7 @@ def _source(program: Program) -> str:
             arguments.append(f"const {computed(element)} a{k} = ({computed(element)})args[{k}].i;")
     lines = [*arguments, *program.hoisted]
     return (
-        '#include "runtime.h"\n#include "nest.h"\n\n'
+        '#include "runtime.h"\n#include "nest.h"\n#include "dot_bf16.h"\n\n'
         "int tn_program(int x, int y, int z, int gx, int gy, int gz, const tn_slot *args, char *arena) {\n"
         + "".join(f"    {line}\n" for line in lines)
         + "".join(f"{line}\n" for line in program.lines)

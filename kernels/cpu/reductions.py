@@ -1,7 +1,7 @@
 """Reductions, scans and the other operations that mix lanes.
 
-A reduction along the last axis runs in `_LANES` interleaved accumulators that are then combined pairwise: the order does
-not depend on the machine, and every step is a plain loop. Along another axis whole rows are accumulated.
+A reduction along the last axis runs in `_LANES` interleaved accumulators that are then combined pairwise: the order
+does not depend on the machine, and every step is a plain loop. Along another axis whole rows are accumulated.
 """
 
 from .elements import computed, integer_bits

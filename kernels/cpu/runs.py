@@ -1,6 +1,6 @@
-"""Loads whose innermost places are scattered in runs of neighbours, as a convolution's pixels are: copied run by run.
+"""Loads whose innermost places are scattered in runs of neighbours, as a convolution's pixels are: copied by runs.
 
-The runs are found once for a tile, from the vector of places and the part of the mask along it, and serve all of its rows.
+The runs are found once for a tile, from the vector of places and the part of the mask along it, and serve all rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ _WORTHWHILE = 4
 
 
 class Runs:
-    """The copy of a load along `inner`; `along` and `across` are the parts of its mask that do and do not vary along it."""
+    """The copy of a load along `inner`; `along` and `across` are the parts of the mask that do, do not vary there."""
 
     def __init__(
         self, program: Program, load: Operation, order: Sequence[int], along: list[int], across: list[int]
@@ -99,7 +99,7 @@ class Runs:
 
 
 def runs_of(program: Program, load: Operation, order: Sequence[int]) -> Runs | None:
-    """The copy by runs of a load, where its innermost places are a vector and its mask can be told apart by dimension."""
+    """The copy by runs of a load whose innermost places are a vector and whose mask can be told apart by dimension."""
     pointer = program.forms.pointer(load.operands[0])
     shape = load.result.type.dims
     if pointer is None or len(shape) < 2 or shape[order[-1]] < _MINIMUM or not pointer.offset.vectors[order[-1]]:

@@ -99,7 +99,7 @@ def _unchecked(nest: Nest, pointers: list[Value], program: Program) -> list[Valu
 def _disjoint(
     program: Program, ranges: Ranges, pointers: list[Value], loads: dict[Value, tuple[Pointer | None, Index]]
 ) -> list[str]:
-    """Conditions under which no store of the nest changes what a load or another store of it touches in another lane."""
+    """Conditions under which no store of the nest changes what another lane of a load or store touches."""
     nest = ranges.nest
     forms = [program.forms.pointer(pointer) for pointer in pointers]
     if len(pointers) == 1 and not loads:

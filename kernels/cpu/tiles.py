@@ -169,9 +169,9 @@ def take_over(program: Program, value: Value, user: Operation, kind: Type) -> Ti
     if value in program.shifted:
         return None
     for operand in producer.operands:
-        if operand.type == kind and producer.operands.count(operand) == 1:
-            if (tile := take_over(program, operand, producer, kind)) is not None:
-                return tile
+        alone = operand.type == kind and producer.operands.count(operand) == 1
+        if alone and (tile := take_over(program, operand, producer, kind)) is not None:
+            return tile
     return None
 
 

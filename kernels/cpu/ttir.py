@@ -101,7 +101,7 @@ class Operation:
 
 @dataclass(eq=False, repr=False)
 class Block:
-    """Arguments and operations; `owner` is the operation whose region it is, `labels` has the arguments of cf blocks."""
+    """Arguments and operations; `owner` is the operation whose region it is, `labels` the arguments of cf blocks."""
 
     arguments: list[Value] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)

@@ -1,9 +1,12 @@
-"""The lowering of TTIR to C: what is fused stays right where memory overlaps, arithmetic wraps, or masks cut lanes off."""
+"""The lowering of TTIR to C: what is fused stays right where memory overlaps, arithmetic wraps, masks cut lanes off."""
 
+import ctypes
 import os
+import platform
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from torch import Tensor
 
 from tritonnet.kernels import cpu
 from tritonnet.kernels._errors import UnsupportedKernelError
+from tritonnet.kernels.cpu import compiler
 from tritonnet.kernels.cpu.lower import lower
 
 pytestmark = pytest.mark.skipif(bool(cpu.unavailable()), reason=f"no kernel can be compiled here: {cpu.unavailable()}")
@@ -138,6 +142,21 @@ def test_pointers_from_a_table() -> None:
     for row, expected in zip(rows, wanted, strict=True):
         for k, value in zip((0, 2, 3), expected, strict=True):
             torch.testing.assert_close(row[k].double(), value, rtol=1e-6, atol=1e-6)
+
+
+@triton.jit
+def _scatter_twice(x_ptr, i_ptr):
+    k = tl.arange(0, 64)
+    i = tl.load(i_ptr + k)
+    x = tl.load(x_ptr + k)
+    tl.store(x_ptr + i * i % 64, x + 1)
+    tl.store(x_ptr + k, x + 2)
+
+
+def test_scattered_stores_keep_their_order() -> None:
+    x = torch.arange(64.0)
+    _scatter_twice[(1,)](x, torch.roll(torch.arange(64), 5))
+    assert torch.equal(x, torch.arange(64.0) + 2)
 
 
 def test_a_table_of_pointers_that_overlap() -> None:
@@ -419,6 +438,26 @@ def test_tiles_are_not_on_the_stack() -> None:
     lowered = lower(ttir)
     assert lowered.arena >= 256 * 256 * 4
     assert "[65536]" not in lowered.source
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the baseline is one of x86-64")
+def test_products_of_bfloat16_without_an_instruction_for_them() -> None:
+    """The same C for a processor of ten years ago."""
+    a, b = (torch.randint(-4, 5, (16, 16)).to(torch.bfloat16) for _ in range(2))
+    c = torch.empty(16, 16)
+    lowered = lower(_ttir(_whole_product, a, b, c, 9))
+    flags = [flag for flag in compiler.flags(True) if not flag.startswith("-march")]
+    library = compiler.build("old", lowered.source, *flags, "-march=x86-64-v3", "-lm")
+    with tempfile.NamedTemporaryFile(suffix=".so") as file:
+        file.write(library)
+        file.flush()
+        program = ctypes.CDLL(file.name).tn_program
+    slots = (ctypes.c_int64 * 4)(a.data_ptr(), b.data_ptr(), c.data_ptr(), 9)
+    arena = torch.empty(lowered.arena + 64, dtype=torch.uint8)
+    aligned = arena.data_ptr() + -arena.data_ptr() % 64
+    assert program(0, 0, 0, 1, 1, 1, slots, ctypes.c_void_p(aligned)) == 0
+    a[9:] = 0
+    assert torch.equal(c, a.float() @ b.float())
 
 
 UNKNOWN = """module {
