@@ -12,7 +12,7 @@ from .elements import computed, from_memory, stored, stored_size
 from .expressions import pointwise
 from .forms import Fit, Form, Forms, Pointer, Scalar, add, multiply, text
 from .program import Program
-from .ttir import Block, Operation, Value
+from .ttir import Operation, Value
 
 Index = tuple[str, ...]
 _ATOM = re.compile(r"[\w.]+")
@@ -316,19 +316,6 @@ class Nest:
     def _advance(self, address: str, at: str, step: Scalar, vectors: object, size: int) -> str:
         terms = self._terms(at, step, vectors, size)
         return self.temporary("char *", " + ".join([address, *terms])) if terms else address
-
-    # The combining region of a reduction or scan
-
-    def combine(self, block: Block, left: Sequence[str], right: Sequence[str]) -> list[str]:
-        names = self.program.names
-        names.update(zip(block.arguments, [*left, *right], strict=True))
-        for operation in block.operations[:-1]:
-            result = operation.result
-            operands = [names[operand] for operand in operation.operands]
-            expression = pointwise(operation, operands)
-            constant = operation.name == "arith.constant"
-            names[result] = expression if constant else self.temporary(computed(result.type.element), expression)
-        return [names[operand] for operand in block.terminator.operands]
 
     # Writing
 

@@ -4,12 +4,15 @@ A reduction along the last axis runs in `_LANES` interleaved accumulators that a
 does not depend on the machine, and every step is a plain loop. Along another axis whole rows are accumulated.
 """
 
+from collections.abc import Sequence
+
 from .elements import computed, integer_bits
+from .expressions import pointwise
 from .forms import Forms
 from .nests import Nest
 from .program import Program
 from .tiles import declare_tensor, fill, materialise
-from .ttir import Operation, Value
+from .ttir import Block, Operation, Value
 from .versions import SELDOM, write_versions
 
 _LANES = 64
@@ -29,6 +32,18 @@ def reduce(program: Program, operation: Operation) -> None:
         _reduce_rows(program, operation, shape)
     else:
         _reduce_columns(program, operation, axis, shape)
+
+
+def _combined(nest: Nest, block: Block, left: Sequence[str], right: Sequence[str]) -> list[str]:
+    """The results of a combining region for two sets of lanes, as names of the innermost loop."""
+    names = nest.program.names
+    names.update(zip(block.arguments, [*left, *right], strict=True))
+    for operation in block.operations[:-1]:
+        result = operation.result
+        expression = pointwise(operation, [names[operand] for operand in operation.operands])
+        constant = operation.name == "arith.constant"
+        names[result] = expression if constant else nest.temporary(computed(result.type.element), expression)
+    return [names[operand] for operand in block.terminator.operands]
 
 
 def _reduce_nothing(program: Program, operation: Operation, shape: tuple[int, ...]) -> None:
@@ -59,7 +74,7 @@ def _reduce_rows(program: Program, operation: Operation, shape: tuple[int, ...])
                 nest.temporary(computed(value.type.element), f"{name}[lane]", nest.innermost)
                 for name, value in zip(sums, operation.operands, strict=True)
             ]
-            combined = nest.combine(operation.blocks[0], before, values)
+            combined = _combined(nest, operation.blocks[0], before, values)
             for name, value, new in zip(sums, values, combined, strict=True):
                 first = "" if identity is not None else f"piece == 0 ? {value} : "
                 nest.put(f"{name}[lane] = {first}{new};")
@@ -93,7 +108,7 @@ def _combine_halves(program: Program, operation: Operation, sums: list[str]) -> 
     kinds = [computed(value.type.element) for value in operation.operands]
     left = [nest.temporary(kind, f"{name}[lane]") for kind, name in zip(kinds, sums, strict=True)]
     right = [nest.temporary(kind, f"{name}[lane + half]") for kind, name in zip(kinds, sums, strict=True)]
-    for name, new in zip(sums, nest.combine(operation.blocks[0], left, right), strict=True):
+    for name, new in zip(sums, _combined(nest, operation.blocks[0], left, right), strict=True):
         nest.put(f"{name}[lane] = {new};")
     nest.write()
 
@@ -107,7 +122,7 @@ def _reduce_columns(program: Program, operation: Operation, axis: int, shape: tu
         values = [nest.expression(value, nest.index) for value in operation.operands]
         tiles = [program.tiles[result] for result in operation.results]
         before = [nest.temporary(computed(tile.type.element), f"{tile.name}[{at}]", nest.innermost) for tile in tiles]
-        combined = nest.combine(operation.blocks[0], before, values) if shape[axis] > 1 else values
+        combined = _combined(nest, operation.blocks[0], before, values) if shape[axis] > 1 else values
         for tile, value, new in zip(tiles, values, combined, strict=True):
             nest.put(f"{tile.name}[{at}] = {nest.index[axis]} == 0 ? {value} : {new};")
         return nest
@@ -171,7 +186,7 @@ def scan(program: Program, operation: Operation) -> None:
     right = [
         nest.temporary(kind, f"{tile.name}[{at}]", nest.innermost) for kind, tile in zip(kinds, tiles, strict=True)
     ]
-    for tile, new in zip(tiles, nest.combine(operation.blocks[0], left, right), strict=True):
+    for tile, new in zip(tiles, _combined(nest, operation.blocks[0], left, right), strict=True):
         nest.put(f"{tile.name}[{at}] = {new};")
     with program.scope():
         nest.write_bounds()
