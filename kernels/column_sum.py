@@ -19,40 +19,39 @@ from ._tile import block_offsets, needs_int64
 
 @dataclass(frozen=True)
 class Tile:
-    """How one launch cuts [M, N]; a program sums ROWS rows (or what is left of them) of BLOCK_N columns."""
+    """How one launch cuts [M, N]; a program sums ROWS rows (or what is left of them) of BLOCK_N columns.
+
+    AXIS: 0 where neighbours in memory are neighbours in a row, 1 where they are in a column.
+    """
 
     BLOCK_M: int
     BLOCK_N: int
     ROWS: int
+    AXIS: int
     num_warps: int = 4
 
 
-_TILES = {
-    ("cpu", "rows"): (8, 256),
-    ("cpu", "columns"): (256, 8),
-    ("gpu", "rows"): (32, 128),
-    ("gpu", "columns"): (128, 32),
-}
+# BLOCK_M and BLOCK_N for each kind of device and AXIS.
+_TILES = {("cpu", 0): (4, 1024), ("cpu", 1): (32, 8), ("gpu", 0): (32, 128), ("gpu", 1): (128, 32)}
 _PROGRAMS = 16
 _SHORTEST, _LONGEST = 128, 1024
 
 
-def pick_tile(M: int, N: int, Z: int, layout: str, dtype: torch.dtype, target: _tune.Target) -> Tile:
+def pick_tile(M: int, N: int, Z: int, axis: int, dtype: torch.dtype, target: _tune.Target) -> Tile:
     """The tile for the sums over M rows of N columns, Z times over.
-
-    layout: "rows" where neighbours in memory are neighbours in a row, "columns" where they are in a column.
 
     Rows are parted until there are programs enough for 16 units, which does not depend on how many there are, so that
     the sums come out the same on any number of threads; a part is at most 1024 rows, which keeps rounding errors small.
     """
-    if found := _tune.measured("column_sum", target, dtype, (M, N, Z), layout):
+    if found := _tune.measured("column_sum", target, dtype, (M, N, Z), f"axis {axis}"):
         return Tile(**found)
-    block_m, block_n = _TILES[target.kind, layout]
+    block_m, block_n = _TILES[target.kind, axis]
     block_m = min(block_m, triton.next_power_of_2(max(M, 1)))
+    block_n = min(block_n, triton.next_power_of_2(max(N, 1)))
     programs = Z * triton.cdiv(N, block_n)
     parts = max(1, triton.cdiv(_PROGRAMS, max(programs, 1)))
     rows = min(max(triton.cdiv(M, parts), _SHORTEST), _LONGEST)
-    return Tile(block_m, block_n, block_m * triton.cdiv(rows, block_m))
+    return Tile(block_m, block_n, block_m * triton.cdiv(rows, block_m), axis)
 
 
 @triton.jit(do_not_specialize=["parts", "bias_N"])
@@ -73,6 +72,7 @@ def _column_sum_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     ROWS: tl.constexpr,
+    AXIS: tl.constexpr,
 ):
     blocks_n = tl.cdiv(N, BLOCK_N)
     part = tl.program_id(0) // blocks_n
@@ -81,12 +81,13 @@ def _column_sum_kernel(
     first = (part % parts) * ROWS
 
     ACC: tl.constexpr = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
-    acc = tl.zeros((BLOCK_M, BLOCK_N), ACC)
+    # The tile lies as its elements do in memory: rows along axis 0 or along axis 1.
+    cols = tl.expand_dims(offs_n, AXIS)
+    acc = tl.zeros((BLOCK_N, BLOCK_M) if AXIS else (BLOCK_M, BLOCK_N), ACC)
     for start in range(first, tl.minimum(first + ROWS, M), BLOCK_M):
-        offs_m = start + block_offsets(0, BLOCK_M, INT64)
-        x_ptrs = x_ptr + offs_m[:, None] * stride_xm + offs_n[None, :] * stride_xn
-        acc += tl.load(x_ptrs, mask=(offs_m[:, None] < M) & (offs_n[None, :] < N), other=0.0).to(ACC)
-    y = tl.sum(acc, axis=0)
+        rows = tl.expand_dims(start + block_offsets(0, BLOCK_M, INT64), 1 - AXIS)
+        acc += tl.load(x_ptr + rows * stride_xm + cols * stride_xn, mask=(rows < M) & (cols < N), other=0.0).to(ACC)
+    y = tl.sum(acc, axis=AXIS)
 
     if bias_ptr is not None:
         y += tl.load(bias_ptr + (offs_n % bias_N) * stride_bias, mask=offs_n < N, other=0.0).to(ACC)
@@ -191,8 +192,8 @@ def _stage(
     activation: str = "none",
 ) -> _Stage:
     """Sums of `rows` rows each (by default what the tile says) of Z times M rows of N columns."""
-    layout = "columns" if strides[1] == 1 and strides[2] > 1 else "rows"
-    tile = pick_tile(M, N, Z, layout, dtype, _tune.target(device))
+    axis = int(strides[1] == 1 and strides[2] > 1)
+    tile = pick_tile(M, N, Z, axis, dtype, _tune.target(device))
     if rows is not None:
         tile = replace(tile, ROWS=triton.next_power_of_2(rows))
     parts = max(1, triton.cdiv(M, tile.ROWS))

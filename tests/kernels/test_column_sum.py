@@ -26,9 +26,9 @@ def test_channels_of_an_image():
 
 def test_many_rows_keep_a_small_error():
     # One after the other, these additions lose three digits: all are rounded the same way. In parts no element takes
-    # part in more than 160 additions.
+    # part in more than 300 additions.
     x = torch.full((200_000, 3), 0.1)
-    torch.testing.assert_close(column_sum(x).double(), x.double().sum(0), rtol=160 * 2.0**-24, atol=0)
+    torch.testing.assert_close(column_sum(x).double(), x.double().sum(0), rtol=300 * 2.0**-24, atol=0)
 
 
 def test_out_dtype():
@@ -46,9 +46,9 @@ def test_offsets_beyond_32_bits(strides):
 
 
 def test_pick_tile_does_not_depend_on_the_number_of_threads():
-    for layout in ("rows", "columns"):
+    for axis in (0, 1):
         few, many = (
-            pick_tile(100_000, 10, 1, layout, torch.float32, _tune.Target("cpu", "no such processor", units, 1 << 19))
+            pick_tile(100_000, 10, 1, axis, torch.float32, _tune.Target("cpu", "no such processor", units, 1 << 19))
             for units in (1, 64)
         )
         assert few == many
