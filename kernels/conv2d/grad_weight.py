@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .._launch import launch
+from .._launch import Grid, launch
 from .._op import op
 from .._precision import conv_precision
 from .._tile import block_offsets
@@ -330,7 +330,8 @@ def _plan(
         elements = pick_direct_tile(M, conv.K, dy.channels_contiguous, on)
         programs = triton.cdiv(conv.K, elements.BLOCK_K) * C * R * S
         split, part_pixels = pick_split(M, elements.BLOCK_M, programs, on)
-        kernel, grid = _grad_weight_direct_kernel, (programs, split)
+        kernel: Any = _grad_weight_direct_kernel
+        grid: Grid = (programs, split)
         constexprs |= {"GROUPS": groups, "CHANNELS_LAST": dy.channels_contiguous, **asdict(elements)}
     else:
         together = flat(C, R, S)

@@ -48,7 +48,7 @@ def c_compiler() -> CCompiler:
 
 @functools.cache
 def _c_compiler(cc: str, path: str) -> CCompiler:
-    commands = [tuple(shlex.split(cc))] if cc.strip() else [("gcc",), ("cc",), ("clang",)]
+    commands: list[tuple[str, ...]] = [tuple(shlex.split(cc))] if cc.strip() else [("gcc",), ("cc",), ("clang",)]
     if not cc.strip() and importlib.util.find_spec("ziglang"):
         commands.append((sys.executable, "-m", "ziglang", "cc"))
     for command in commands:

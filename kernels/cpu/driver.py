@@ -98,7 +98,7 @@ def bind(kernel: JITFunction, args: tuple[Any, ...], constexprs: dict[str, Any])
     pick = _picker(kept)
 
     def run(x: int, y: int, z: int, values: Sequence[Any], args: Any) -> None:
-        start(x, y, z, pick(values))
+        start(x, y, z, pick(values), args)
 
     return run
 

@@ -152,10 +152,10 @@ def _injective(form: Pointer, shape: tuple[int, ...]) -> str:
         return "1"
     if all(isinstance(step, int) for step, _ in steps):
         reach = 0
-        for step, size in sorted(((abs(int(step)), size) for step, size in steps)):
-            if step <= reach:
+        for apart, size in sorted(((abs(int(step)), size) for step, size in steps)):
+            if apart <= reach:
                 return "0"
-            reach += step * (size - 1)
+            reach += apart * (size - 1)
         return "1"
     if len(steps) == 1:
         return f"{text(steps[0][0])} != 0"
