@@ -62,6 +62,8 @@ def _matmul_kernel(
     steps = tl.cdiv(tl.cdiv(K, BLOCK_K), SPLIT_K)
     first_k = (part % SPLIT_K) * steps * BLOCK_K
 
+    if INT64:
+        stride_ak, stride_bk = tl.cast(stride_ak, tl.int64), tl.cast(stride_bk, tl.int64)
     offs_m = block_offsets(pid_m, BLOCK_M, INT64)
     offs_n = block_offsets(pid_n, BLOCK_N, INT64)
     offs_k = first_k + block_offsets(0, BLOCK_K, INT64)

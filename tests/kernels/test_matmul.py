@@ -157,6 +157,17 @@ def test_offsets_beyond_32_bits(operand):
     assert torch.equal(matmul(left, right), matmul(left_small, right_small))
 
 
+@pytest.mark.parametrize("operand", ["a", "b"])
+def test_steps_along_k_beyond_32_bits(operand):
+    huge = torch.empty_strided((600, 3), ((1 << 23) + 8, 1), dtype=torch.float16)
+    small, other = torch.randn(600, 3, dtype=torch.float16), torch.randn(5, 600, dtype=torch.float16)
+    huge.copy_(small)
+    if operand == "a":
+        assert torch.equal(matmul(huge.mT, other.mT), matmul(small.mT, other.mT))
+    else:
+        assert torch.equal(matmul(other, huge), matmul(other, small))
+
+
 def test_batch_offsets_beyond_32_bits():
     huge = torch.empty_strided((4, 3, 5), ((1 << 30) + 8, 5, 1), dtype=torch.float16)
     huge.copy_(torch.randn(4, 3, 5))
