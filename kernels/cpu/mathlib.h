@@ -1,7 +1,8 @@
 /* Elementary functions: tn_<name>_f32 and tn_<name>_f64.
  *
- * Declaring a libm function with the simd attribute lets a vectorised loop call glibc's libmvec (at most 4 ulp);
- * where the C library is older or another one, the plain function is called lane by lane.
+ * The ones that training lives on are inlined in float (elementary.h). Declaring another one of libm with the simd
+ * attribute lets a vectorised loop call glibc's libmvec (at most 4 ulp); where the C library is older or another one,
+ * the plain function is called lane by lane.
  */
 #ifndef TN_MATHLIB_H
 #define TN_MATHLIB_H
@@ -67,18 +68,13 @@ TN_MATH1(cbrt)
 TN_MATH1(ceil)
 TN_MATH1(cos)
 TN_MATH1(cosh)
-TN_MATH1(erf)
 TN_MATH1(erfc)
-TN_MATH1(exp)
-TN_MATH1(exp2)
 TN_MATH1(expm1)
 TN_MATH1(fabs)
 TN_MATH1(floor)
 TN_MATH1(lgamma)
-TN_MATH1(log)
 TN_MATH1(log10)
 TN_MATH1(log1p)
-TN_MATH1(log2)
 TN_MATH1(nearbyint)
 TN_MATH1(rint)
 TN_MATH1(round)
@@ -86,7 +82,6 @@ TN_MATH1(sin)
 TN_MATH1(sinh)
 TN_MATH1(sqrt)
 TN_MATH1(tan)
-TN_MATH1(tanh)
 TN_MATH1(tgamma)
 TN_MATH1(trunc)
 TN_MATH2(atan2)
@@ -99,6 +94,14 @@ TN_MATH2(pow)
 TN_MATH2(remainder)
 #undef TN_MATH1
 #undef TN_MATH2
+
+#include "elementary.h"
+TN_INLINE double tn_erf_f64(double x) { return erf(x); }
+TN_INLINE double tn_exp_f64(double x) { return exp(x); }
+TN_INLINE double tn_exp2_f64(double x) { return exp2(x); }
+TN_INLINE double tn_log_f64(double x) { return log(x); }
+TN_INLINE double tn_log2_f64(double x) { return log2(x); }
+TN_INLINE double tn_tanh_f64(double x) { return tanh(x); }
 
 TN_INLINE float tn_fma_f32(float x, float y, float z) { return fmaf(x, y, z); }
 TN_INLINE double tn_fma_f64(double x, double y, double z) { return fma(x, y, z); }
