@@ -21,8 +21,8 @@
 #define TN_MR 4
 #endif
 #define TN_NV 2
-/* Depth of a panel of b, which fits the L1 cache. With so many rows it is copied first: rows a power of two apart fall on
- * few cache sets, and the copy costs less than losing them. */
+/* Depth of a panel of b, which fits the L1 cache. With so many rows it is copied first: rows a power of two apart fall
+ * on few cache sets, and the copy costs less than losing them. */
 #define TN_KC 256
 #define TN_PACK_ROWS 32
 

@@ -1,8 +1,8 @@
-/* The register-blocked product of dot.h for one type: TN_T, its vector TN_V of TN_VL elements, names ending in TN_NAME. */
+/* The register-blocked product of dot.h for one type: TN_T, its vector TN_V of TN_VL elements, TN_NAME for names. */
 
 /* c[MR, NV * VL] += a[MR, K] b[K, NV * VL], held in MR * NV registers. */
-TN_INLINE void TN_NAME(tn_block)(const int MR, const int NV, int K, const TN_T *a, int64_t sam, int64_t sak, const TN_T *b,
-                                 int64_t sbk, TN_T *c, int64_t scm) {
+TN_INLINE void TN_NAME(tn_block)(const int MR, const int NV, int K, const TN_T *a, int64_t sam, int64_t sak,
+                                 const TN_T *b, int64_t sbk, TN_T *c, int64_t scm) {
     TN_V sum[TN_MR][TN_NV];
     TN_UNROLL for (int i = 0; i < MR; i++)
         TN_UNROLL for (int j = 0; j < NV; j++)
@@ -33,8 +33,8 @@ TN_INLINE void TN_NAME(tn_column)(const int NV, int M, int K, const TN_T *a, int
 }
 
 /* The last columns, fewer than a vector: through padded copies of b and c. */
-TN_STATIC void TN_NAME(tn_edge)(int M, int N, int K, const TN_T *a, int64_t sam, int64_t sak, const TN_T *b, int64_t sbk,
-                                TN_T *c, int64_t scm) {
+TN_STATIC void TN_NAME(tn_edge)(int M, int N, int K, const TN_T *a, int64_t sam, int64_t sak, const TN_T *b,
+                                int64_t sbk, TN_T *c, int64_t scm) {
     TN_T panel[TN_KC * TN_VL] __attribute__((aligned(64))) = {0}, block[TN_MR * TN_VL] __attribute__((aligned(64)));
     for (int k = 0; k < K; k++)
         for (int j = 0; j < N; j++)

@@ -1,19 +1,10 @@
-/* exp, exp2, log, log2, tanh and erf of a float, inlined: every lane of a vector and every scalar gets the same bits, and a
- * loop keeps its registers, which a call to a vector library would cost. At most 2 units in the last place, with
- * subnormals, infinities and NaN; polynomials are minimax fits of the named function.
- *
- * Choices are made on bits, not by branches: what is only needed in one branch the compiler moves into it, and floating
- * point operations in a branch, which might trap, keep a loop from being vectorised.
+/* exp, exp2, log, log2, tanh and erf of a float, inlined: vectorised by any compiler on any machine, the same bits in a
+ * vector's lane and in a scalar, and a loop keeps its registers, which a call would cost. At most 2 units in the last
+ * place, with subnormals, infinities and NaN. The polynomials are minimax fits of the named function. Choices are made
+ * on bits (see tn_mask).
  */
 #ifndef TN_ELEMENTARY_H
 #define TN_ELEMENTARY_H
-
-/* All ones where the condition is 1, else 0. */
-TN_INLINE uint32_t tn_mask(uint32_t condition) { return 0 - condition; }
-
-TN_INLINE float tn_choose(uint32_t condition, float yes, float no) {
-    return tn_f32_of_u32((tn_u32_of_f32(yes) & tn_mask(condition)) | (tn_u32_of_f32(no) & ~tn_mask(condition)));
-}
 
 /* x with a magnitude of at most `limit`; a NaN stays one. */
 TN_INLINE float tn_clamp_magnitude(float x, float limit) {
@@ -108,7 +99,7 @@ TN_INLINE float tn_tanh_f32(float x) {
     q = q * z - 0x1.555554p-2f;
     float small = q * z * a + a;
     float large = 1.0f - 2.0f / (tn_exp_f32(a + a) + 1.0f);
-    return copysignf(tn_choose(tn_u32_of_f32(a) < 0x3f200000, small, large), x);
+    return copysignf(tn_choose_f32(tn_u32_of_f32(a) < 0x3f200000, small, large), x);
 }
 
 /* x + x q(x^2) near zero, else 1 - exp(a p(a)), where a p(a) is log(erfc(a)) up to 4, beyond which erf is 1. */
@@ -131,7 +122,7 @@ TN_INLINE float tn_erf_f32(float x) {
     p = p * b - 0x1.4576f4p-1f;
     p = p * b - 0x1.20e818p0f;
     float large = 1.0f - tn_exp_f32(p * b);
-    return copysignf(tn_choose(tn_u32_of_f32(a) < 0x3f700000, small, large), x);
+    return copysignf(tn_choose_f32(tn_u32_of_f32(a) < 0x3f700000, small, large), x);
 }
 
 #undef TN_ROUNDER

@@ -1,7 +1,7 @@
 /* The programs of a grid, run by the calling thread and by one pool of threads that sleep when there is nothing to do.
  *
- * A launch is a job on its caller's stack. Threads claim runs of consecutive programs from its counter, the caller among
- * them; the caller returns when every thread that joined has left. Several callers may have jobs at the same time.
+ * A launch is a job on its caller's stack. Threads claim runs of consecutive programs from its counter, the caller
+ * among them; the caller returns when every thread that joined has left. Several callers may have jobs at one time.
  */
 #define _GNU_SOURCE
 #include <limits.h>

@@ -46,6 +46,16 @@ TN_BITS(tn_u64_of_f64, uint64_t, double)
 TN_BITS(tn_f64_of_u64, double, uint64_t)
 #undef TN_BITS
 
+/* All ones where the condition is 1, else 0. A choice made on bits stays vectorisable: what only one branch of `?:`
+ * needs the compiler moves into that branch, where floating point, which might trap, keeps a loop from being one. */
+TN_INLINE uint32_t tn_mask(uint32_t condition) { return 0 - condition; }
+TN_INLINE uint32_t tn_choose_u32(uint32_t condition, uint32_t yes, uint32_t no) {
+    return (yes & tn_mask(condition)) | (no & ~tn_mask(condition));
+}
+TN_INLINE float tn_choose_f32(uint32_t condition, float yes, float no) {
+    return tn_f32_of_u32(tn_choose_u32(condition, tn_u32_of_f32(yes), tn_u32_of_f32(no)));
+}
+
 TN_INLINE float tn_bf16_to_f32(bf16 x) { return tn_f32_of_u32((uint32_t)x << 16); }
 
 /* Round to nearest even; a NaN stays a NaN (made quiet). */
@@ -55,22 +65,22 @@ TN_INLINE bf16 tn_f32_to_bf16(float x) {
     return (bf16)((x != x ? u | 0x400000 : rounded) >> 16);
 }
 
-/* Shifting the half's bits into a float's place leaves its exponent 112 too small; scaling also normalises subnormals. */
+/* Shifted into a float's place, the half's exponent is 112 too small; scaling normalises subnormals too. */
 TN_INLINE float tn_f16_to_f32(f16 x) {
     uint32_t magnitude = x & 0x7fff;
     uint32_t u = tn_u32_of_f32(tn_f32_of_u32(magnitude << 13) * 0x1p112f);
-    u = magnitude >= 0x7c00 ? magnitude << 13 | 0x7f800000 : u;
+    u = tn_choose_u32(magnitude >= 0x7c00, magnitude << 13 | 0x7f800000, u);
     return tn_f32_of_u32(u | (uint32_t)(x & 0x8000) << 16);
 }
 
-/* Round to nearest even. Adding 0.5 aligns a result that is subnormal in half precision, so that the addition rounds it. */
+/* Round to nearest even. Adding 0.5 aligns a result that is subnormal in half precision: the addition rounds it. */
 TN_INLINE f16 tn_f32_to_f16(float x) {
     uint32_t u = tn_u32_of_f32(x), magnitude = u & 0x7fffffff;
     uint32_t normal = (magnitude + (0xc8000fffu + (magnitude >> 13 & 1))) >> 13;
     uint32_t subnormal = tn_u32_of_f32(tn_f32_of_u32(magnitude) + 0.5f) - 0x3f000000;
-    uint32_t half = magnitude < 0x38800000 ? subnormal : normal;
-    half = magnitude >= 0x477ff000 ? 0x7c00 : half;
-    half = magnitude > 0x7f800000 ? 0x7e00 : half;
+    uint32_t half = tn_choose_u32(magnitude < 0x38800000, subnormal, normal);
+    half = tn_choose_u32(magnitude >= 0x477ff000, 0x7c00, half);
+    half = tn_choose_u32(magnitude > 0x7f800000, 0x7e00, half);
     return (f16)(half | (u >> 16 & 0x8000));
 }
 
@@ -90,13 +100,13 @@ TN_INLINE float tn_round_bf16(float x) { return tn_bf16_to_f32(tn_f32_to_bf16(x)
 TN_INLINE float tn_round_f16(float x) { return tn_f16_to_f32(tn_f32_to_f16(x)); }
 
 /* Division that cannot trap: lanes that are masked off divide too. x / 0 and x % 0 are 0, the most negative / -1 wraps.
- * 32 bits go through double, exact and vectorisable, unless the divisor is a literal that the compiler can do better. */
-#define TN_DIVISION(bits, signed_t, unsigned_t)                                                                          \
-    TN_INLINE signed_t tn_sdiv_i##bits(signed_t a, signed_t b) {                                                         \
-        return b == 0 ? 0 : b == -1 ? (signed_t)(0 - (unsigned_t)a) : (signed_t)(a / b);                                 \
-    }                                                                                                                    \
-    TN_INLINE signed_t tn_srem_i##bits(signed_t a, signed_t b) { return b == 0 || b == -1 ? 0 : (signed_t)(a % b); }     \
-    TN_INLINE unsigned_t tn_udiv_i##bits(unsigned_t a, unsigned_t b) { return b == 0 ? 0 : (unsigned_t)(a / b); }        \
+ * 32 bits go through double, exact and vectorisable, but for a literal divisor, which the compiler does better. */
+#define TN_DIVISION(bits, signed_t, unsigned_t)                                                                      \
+    TN_INLINE signed_t tn_sdiv_i##bits(signed_t a, signed_t b) {                                                     \
+        return b == 0 ? 0 : b == -1 ? (signed_t)(0 - (unsigned_t)a) : (signed_t)(a / b);                             \
+    }                                                                                                                \
+    TN_INLINE signed_t tn_srem_i##bits(signed_t a, signed_t b) { return b == 0 || b == -1 ? 0 : (signed_t)(a % b); } \
+    TN_INLINE unsigned_t tn_udiv_i##bits(unsigned_t a, unsigned_t b) { return b == 0 ? 0 : (unsigned_t)(a / b); }    \
     TN_INLINE unsigned_t tn_urem_i##bits(unsigned_t a, unsigned_t b) { return b == 0 ? 0 : (unsigned_t)(a % b); }
 TN_DIVISION(8, int8_t, uint8_t)
 TN_DIVISION(16, int16_t, uint16_t)
@@ -106,20 +116,23 @@ TN_DIVISION(64, int64_t, uint64_t)
 TN_INLINE int32_t tn_sdiv_i32(int32_t a, int32_t b) {
     if (__builtin_constant_p(b))
         return b == 0 ? 0 : b == -1 ? (int32_t)(0 - (uint32_t)a) : a / b;
-    double quotient = (double)a / (double)(b == 0 ? 1 : b);
-    int32_t whole = (int32_t)(quotient < 2147483648.0 ? quotient : -2147483648.0);
-    return b == 0 ? 0 : whole;
+    uint32_t zero = b == 0, negate = b == -1;
+    int32_t whole = (int32_t)((double)a / (double)(b + (int32_t)(zero + 2 * negate)));
+    return (int32_t)((((uint32_t)whole ^ tn_mask(negate)) + negate) & ~tn_mask(zero));
 }
 TN_INLINE uint32_t tn_udiv_i32(uint32_t a, uint32_t b) {
     if (__builtin_constant_p(b))
         return b == 0 ? 0 : a / b;
-    uint32_t whole = (uint32_t)((double)a / (double)(b == 0 ? 1 : b));
-    return b == 0 ? 0 : whole;
+    uint32_t zero = b == 0;
+    return (uint32_t)((double)a / (double)(b + zero)) & ~tn_mask(zero);
 }
 TN_INLINE int32_t tn_srem_i32(int32_t a, int32_t b) {
-    return b == 0 ? 0 : (int32_t)((uint32_t)a - (uint32_t)tn_sdiv_i32(a, b) * (uint32_t)b);
+    uint32_t rest = (uint32_t)a - (uint32_t)tn_sdiv_i32(a, b) * (uint32_t)b;
+    return (int32_t)(rest & tn_mask(b != 0));
 }
-TN_INLINE uint32_t tn_urem_i32(uint32_t a, uint32_t b) { return b == 0 ? 0 : a - tn_udiv_i32(a, b) * b; }
+TN_INLINE uint32_t tn_urem_i32(uint32_t a, uint32_t b) {
+    return (a - tn_udiv_i32(a, b) * b) & tn_mask(b != 0);
+}
 
 /* maximum, minimum: a NaN wins, +0 is larger than -0. maxnum, minnum: a number wins over a NaN. */
 #define TN_MINMAX(name, type, bits_t, to_bits, of_bits)                                                  \
