@@ -52,10 +52,10 @@ def pick_tile(op: str, M: int, K: int, C: int, dtype: torch.dtype, target: Targe
     block_m, block_k, block_c = largest.BLOCK_M, min(largest.BLOCK_K, _block(K)), min(largest.BLOCK_C, _block(C))
     if target.kind == "gpu":
         if dtype.itemsize == 8:
-            return Tile(32, 16, 16, 4, 2)
+            return Tile(32, 16, 16, 4, 1)
         reduced = 128 // dtype.itemsize
         block_m, block_c = (reduced, block_c) if op == "conv2d_grad_weight" else (block_m, min(block_c, reduced))
-    return Tile(block_m, block_k, block_c, largest.num_warps if block_k == largest.BLOCK_K else 4, largest.num_stages)
+    return Tile(block_m, block_k, block_c, largest.num_warps if block_k >= 64 else 4, largest.num_stages)
 
 
 def pick_direct_tile(M: int, K: int, last: bool, target: Target) -> DirectTile:

@@ -8,6 +8,7 @@ from tritonnet import kernels
 from tritonnet.errors import DtypeError, ShapeError
 from tritonnet.functional import conv2d
 from tritonnet.testing import check
+from tritonnet.testing._memory import LAYOUTS
 
 NAMES = ("stride", "padding", "dilation", "groups")
 
@@ -16,8 +17,15 @@ def reference(x, weight, bias=None, **hyper):
     return torch.conv2d(x, weight, bias, **hyper)
 
 
-@pytest.mark.parametrize("C, K, groups", [(3, 5, 1), (18, 20, 1), (4, 4, 4)], ids=["few", "many", "depthwise"])
-def test_values_and_gradients(C, K, groups):
+SOME = ("contiguous", "channels_last")
+
+
+@pytest.mark.parametrize(
+    "C, K, groups, layouts",
+    [(3, 5, 1, SOME), (18, 20, 1, LAYOUTS), (4, 4, 4, SOME)],
+    ids=["few channels", "many channels", "depthwise"],
+)
+def test_values_and_gradients(C, K, groups, layouts):
     check(
         lambda *operands, **hyper: conv2d(*operands, groups=groups, **hyper),
         lambda *operands, **hyper: reference(*operands, groups=groups, **hyper),
@@ -25,6 +33,7 @@ def test_values_and_gradients(C, K, groups):
         dims={"N": [0, 2]},
         dtypes=[torch.float32, torch.bfloat16],
         grad=("x", "weight", "bias"),
+        layouts=layouts,
         hyper=[{"stride": 2, "padding": 1}],
     )
 
@@ -36,7 +45,7 @@ def test_gradients_without_bias():
         {"x": (2, 18, 6, 5), "weight": (20, 18, 3, 3)},
         dims={},
         dtypes=[torch.float32],
-        layouts=("contiguous", "channels_last"),
+        layouts=SOME,
         grad=("x", "weight"),
         hyper=[{"padding": "same", "dilation": (1, 2)}],
     )

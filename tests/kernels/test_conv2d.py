@@ -10,6 +10,7 @@ from tritonnet.errors import DeviceError, DtypeError, ShapeError
 from tritonnet.kernels import OPS, _tune, conv2d, conv2d_grad_input, conv2d_grad_weight
 from tritonnet.kernels.conv2d.geometry import geometry
 from tritonnet.testing import check
+from tritonnet.testing._memory import LAYOUTS
 
 tiles = importlib.import_module("tritonnet.kernels.conv2d.tiles")
 
@@ -121,8 +122,7 @@ def test_dtypes(shape, groups):
     "shape, groups", [(FEW, 1), (MANY, 1), ({"C": 6, "K": 6}, 6)], ids=["few", "many", "depthwise"]
 )
 def test_layouts(shape, groups):
-    layouts = ("contiguous", "transposed", "sliced", "expanded", "constant", "offset", "channels_last")
-    check_all(sizes(**shape), layouts=layouts, padding=1, groups=groups)
+    check_all(sizes(**shape), layouts=LAYOUTS, padding=1, groups=groups)
 
 
 def test_without_bias():
