@@ -38,8 +38,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         y: Tensor = _Dropout.apply(input, p, seed)
         return y
     check_writable("dropout", input)
-    y = _DropoutInplace.apply(input, p, seed)
-    return y
+    _DropoutInplace.apply(input, p, seed)
+    return input
 
 
 class _Dropout(torch.autograd.Function):

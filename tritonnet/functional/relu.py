@@ -23,8 +23,8 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
         y: Tensor = _Relu.apply(input)
         return y
     check_writable("relu", input)
-    y = _ReluInplace.apply(input)
-    return y
+    _ReluInplace.apply(input)
+    return input
 
 
 def check_writable(name: str, input: Tensor) -> None:
