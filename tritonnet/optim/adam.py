@@ -133,7 +133,7 @@ class Adam(Optimizer):
                 loss = closure()
         hyper = [(g["lr"], *map(float, g["betas"]), g["eps"], g["weight_decay"]) for g in self.param_groups]
         grad_scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
-        for launch in self._storage.launches(self.param_groups, self._state_of):
+        for launch in self._storage.launches(self.param_groups, self.state, self._state_of):
             launch.run(hyper, grad_scale, found_inf)
         return loss
 

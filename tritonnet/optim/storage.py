@@ -1,6 +1,6 @@
 """Where parameters, gradients and moments lie in memory: the pointer tables of an optimizer's launches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,16 +30,22 @@ class Storage:
         self._idle: list[Tensor] = []
         self._shape: list[tuple[Any, ...]] = []
 
-    def launches(self, groups: Sequence[Group], state_of: Callable[[Tensor, Group], State | None]) -> "list[Launch]":
+    def launches(
+        self,
+        groups: Sequence[Group],
+        states: Mapping[Tensor, State],
+        state_of: Callable[[Tensor, Group], State | None],
+    ) -> "list[Launch]":
         """What to launch for the gradients that the parameters have now.
 
         Args:
+            states: the states of all parameters that have one.
             state_of: the state of a parameter, made where there is none yet; None for one without state or gradient.
         """
         shape = [(*_flags(group), len(group["params"])) for group in groups]
         if (
             shape != self._shape
-            or any(launch.moved() for launch in self._launches)
+            or any(launch.moved(states) for launch in self._launches)
             or any(p.grad is not None for p in self._idle)
             or not all(launch.take_grads() for launch in self._launches)
         ):
@@ -96,9 +102,10 @@ class Launch:
         self._hyper = torch.empty(0)
         self._hyper_values: Hyper = []
 
-    def moved(self) -> bool:
+    def moved(self, states: Mapping[Tensor, State]) -> bool:
         """Whether a parameter or a moment lies elsewhere, or otherwise, than the table says."""
-        return self._layout != self._layout_now()
+        kept = all(states.get(p) is state for p, state in zip(self._params, self._states, strict=True))
+        return not kept or self._layout != self._layout_now()
 
     def _layout_now(self) -> list[Any]:
         layout: list[Any] = [(p.data_ptr(), p.dtype, p.shape, p.stride()) for p in self._params]
