@@ -4,7 +4,7 @@ import functools
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -80,21 +80,30 @@ class Op:
     def _runs_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether the kernel takes this call; checks what holds for every operation on either path."""
         device, dtype = None, None
-        for value in _tensors(args, kwargs):
-            if device is None:
-                device = value.device
-                fake = device.type == "meta" or isinstance(value, FakeTensor)
-            elif value.device != device:
-                raise DeviceError(f"{self.name}: tensors on {device} and {value.device}; move them to one device first")
-            if dtype is None and value.dtype.is_floating_point:
-                dtype = value.dtype
+        for value in (*args, *kwargs.values()) if kwargs else args:
+            if isinstance(value, Tensor):
+                tensors: Iterable[Tensor] = (value,)
+            elif type(value) is list:
+                tensors = (each for each in value if isinstance(each, Tensor))
+            else:
+                continue
+            for tensor in tensors:
+                if device is None:
+                    device = tensor.device
+                    fake = device.type == "meta" or isinstance(tensor, FakeTensor)
+                elif tensor.device != device:
+                    raise DeviceError(
+                        f"{self.name}: tensors on {device} and {tensor.device}; move them to one device first"
+                    )
+                if dtype is None and tensor.dtype.is_floating_point:
+                    dtype = tensor.dtype
         if dtype is not None and dtype not in self.dtypes:
             takes = ", ".join(str(d).removeprefix("torch.") for d in self.dtypes)
             raise DtypeError(f"{self.name}: got {str(dtype).removeprefix('torch.')}; it takes {takes}")
         if device is None or fake or use.backend == "reference":
             return False
         if device.type == "cpu":
-            if not _interpreted() and not _cpu_compiles():
+            if not _cpu_runs_kernels():
                 return False
         elif device.type != "cuda":
             raise DeviceError(f"{self.name}: a tensor on {device}; there are kernels for cuda and cpu")
@@ -138,20 +147,14 @@ def path(device: torch.device) -> tuple[str, str]:
     return ("the references", reason) if reason else (f"Triton on {where}", "a C compiler builds the kernels")
 
 
-def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
-    for value in (*args, *kwargs.values()) if kwargs else args:
-        if isinstance(value, Tensor):
-            yield value
-        elif type(value) is list:
-            yield from (v for v in value if isinstance(v, Tensor))
-
-
 def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
 @functools.cache
-def _cpu_compiles() -> bool:
+def _cpu_runs_kernels() -> bool:
+    if _interpreted():
+        return True
     reason = cpu.unavailable()
     if reason:
         warnings.warn(f"tritonnet computes on the CPU with the plain torch references: {reason}", stacklevel=4)

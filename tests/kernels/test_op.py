@@ -19,7 +19,7 @@ def _double_reference(x, out=None):
 
 @pytest.fixture
 def double(monkeypatch):
-    monkeypatch.setattr(_op, "_cpu_compiles", lambda: True)
+    monkeypatch.setattr(_op, "_cpu_runs_kernels", lambda: True)
     return Op(_double, _double_reference, (torch.float32, torch.float64), ("out",), (), None)
 
 
@@ -99,7 +99,7 @@ def test_a_stale_saved_tensor_is_noticed_by_autograd(double):
 
 def test_without_a_compiler_the_reference_runs_and_the_reason_is_said_once(monkeypatch):
     monkeypatch.setattr(cpu, "unavailable", lambda: "no C compiler was found; install gcc")
-    _op._cpu_compiles.cache_clear()
+    _op._cpu_runs_kernels.cache_clear()
     double = Op(_double, _double_reference, (torch.float32,), (), (), None)
     try:
         with pytest.warns(UserWarning, match="no C compiler was found; install gcc") as said:
@@ -107,4 +107,4 @@ def test_without_a_compiler_the_reference_runs_and_the_reason_is_said_once(monke
             assert path(double(torch.ones(2))) == "reference"
         assert len(said) == 1
     finally:
-        _op._cpu_compiles.cache_clear()
+        _op._cpu_runs_kernels.cache_clear()
