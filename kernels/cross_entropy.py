@@ -28,13 +28,13 @@ class Tile:
     num_warps: int
 
 
-_ELEMENTS = {"cpu": 4096, "gpu": 2048}
+_BYTES = {"cpu": 16 << 10, "gpu": 8 << 10}
 
 
 @functools.cache
-def pick_tile(R: int, C: int, classes_adjacent: bool, target: Target) -> Tile:
+def pick_tile(R: int, C: int, classes_adjacent: bool, accumulator: torch.dtype, target: Target) -> Tile:
     """A tile along what lies side by side in memory: the classes of a row, or the rows of a class."""
-    elements = _ELEMENTS[target.kind]
+    elements = _BYTES[target.kind] // accumulator.itemsize
     block_c = min(triton.next_power_of_2(C), elements if classes_adjacent else 32)
     block_r = min(triton.next_power_of_2(max(R, 1)), elements // block_c)
     return Tile(block_r, block_c, 4)
@@ -263,7 +263,7 @@ def cross_entropy(
     loss = torch.empty(target.shape if reduction == "none" else (), dtype=dtype or x.dtype, device=x.device)
     total = None if reduction == "none" else high.new_empty(())
     C, class_stride, logits = _split_classes(x)
-    tile = pick_tile(target.numel(), C, class_stride == 1, device_target(x.device))
+    tile = pick_tile(target.numel(), C, class_stride == 1, high.dtype, device_target(x.device))
     rows = loss if reduction == "none" else high
     parts = list(_parts(logits, target, high, log_sum, rows))
     programs = [triton.cdiv(max(R, 1), tile.BLOCK_R) for _, R, _, _ in parts]
@@ -312,7 +312,7 @@ def cross_entropy_backward(
     dx = torch.empty_like(x)
     C, class_stride, logits = _split_classes(x)
     _, dx_class_stride, dx_rows = _split_classes(dx)
-    tile = pick_tile(target.numel(), C, class_stride == 1, device_target(x.device))
+    tile = pick_tile(target.numel(), C, class_stride == 1, high.dtype, device_target(x.device))
     for tensors, R, inner, strides in _parts(logits, target, high, log_sum, dx_rows, dloss.expand(target.shape)):
         logits, indices, high_rows, log_sum_rows, dx_part, dloss_part = tensors
         sx, st, _, _, sdx, sdl = strides

@@ -1,5 +1,6 @@
 """cross_entropy and its gradient: against torch's in float64, in every form; many classes, extremes, errors."""
 
+import importlib
 import itertools
 import math
 
@@ -10,6 +11,8 @@ from tritonnet.errors import ClassIndexError, DtypeError, ShapeError
 from tritonnet.kernels import _tune, cross_entropy, cross_entropy_backward, use
 from tritonnet.kernels.cross_entropy import cross_entropy_backward_reference, cross_entropy_reference, pick_tile
 from tritonnet.testing import check
+
+source = importlib.import_module("tritonnet.kernels.cross_entropy")
 
 CPU = _tune.Target("cpu", "no such processor", 2, 512 << 10)
 GPU = _tune.Target("gpu", "no such gpu", 132, 232448)
@@ -208,5 +211,26 @@ def test_errors():
 def test_tiles_fit_and_cover():
     for target in (CPU, GPU):
         for R, C, adjacent in itertools.product((0, 1, 128, 10**6), (1, 10, 1000, 10**6), (False, True)):
-            tile = pick_tile(R, C, adjacent, target)
+            tile = pick_tile(R, C, adjacent, torch.float32, target)
             assert 1 <= tile.BLOCK_R * tile.BLOCK_C <= 4096
+
+
+@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize("logits, accumulator", [("*bf16", "*fp32"), ("*fp32", "*fp32"), ("*fp64", "*fp64")])
+@pytest.mark.parametrize("R, C, adjacent", [(128, 10, True), (8192, 128_000, True), (10**6, 21, False)])
+def test_gpu_tiles_spill_nothing(compile_for_gpu, R, C, adjacent, logits, accumulator, capability):
+    acc = torch.float64 if accumulator == "*fp64" else torch.float32
+    tile = vars(pick_tile(R, C, adjacent, acc, GPU))
+    ones = {"sxc": 1, "sdxc": 1} if adjacent else {}
+    for kernel in (source._cross_entropy_kernel, source._cross_entropy_backward_kernel):
+        names = kernel.arg_names
+        types = {name: "i32" for name in names if name not in ones and not name.isupper()} | {"R": "i32", "C": "i32"}
+        types |= {
+            name: logits if name in ("x_ptr", "dx_ptr", "loss_ptr") else accumulator for name in names if "_ptr" in name
+        }
+        types |= {"target_ptr": "*i64", "weight_ptr": "*fp32", "smoothing": "fp64"}
+        constants = {name: one for name, one in ones.items() if name in names}
+        constants |= {"REDUCTION": "mean", "SMOOTH": True, "BLOCK_R": tile["BLOCK_R"], "BLOCK_C": tile["BLOCK_C"]}
+        debug = kernel is source._cross_entropy_kernel
+        _, spilled = compile_for_gpu(kernel, types, constants, capability, tile["num_warps"], debug)
+        assert spilled == 0

@@ -1,15 +1,19 @@
 """dropout: the mask is Philox's, by element and seed alone; rates, extremes, layouts, errors."""
 
+import importlib
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from tritonnet.errors import DtypeError, ShapeError
-from tritonnet.kernels import dropout, dropout_
-from tritonnet.kernels.dropout import dropout_inplace_reference, dropout_reference
+from tritonnet.kernels import _tune, dropout, dropout_
+from tritonnet.kernels.dropout import dropout_inplace_reference, dropout_reference, pick_tile
 from tritonnet.testing import check
+
+source = importlib.import_module("tritonnet.kernels.dropout")
 
 SEED = -123456789012345678
 
@@ -138,3 +142,25 @@ def test_errors():
         dropout(x, 0.5, torch.tensor([1, 2]))
     with pytest.raises(ShapeError, match="dropout_: x of shape"):
         dropout_(torch.ones(1).expand(4), 0.5, seed())
+
+
+@pytest.mark.parametrize("capability", [80, 90, 100])
+def test_gpu_kernels_load_16_bytes_at_once(compile_for_gpu, capability):
+    tile = pick_tile(_tune.Target("gpu", "no such gpu", 132, 232448))
+    types = {
+        "x_ptr": "*fp32",
+        "y_ptr": "*fp32",
+        "seed_ptr": "*i64",
+        "slot": "i32",
+        "n": "i32",
+        "p": "fp64",
+        "scale": "fp64",
+    }
+    compiled, spilled = compile_for_gpu(
+        source._dropout_kernel, types, {"GROUPS": tile.GROUPS}, capability, tile.num_warps
+    )
+    assert spilled == 0
+    assert len(re.findall(r"ld\.global\.v4", compiled.asm["ptx"])) == 4
+    kernel = source._dropout_rows_kernel
+    types |= {name: "i32" for name in kernel.arg_names if name not in types and not name.startswith("BLOCK")}
+    assert compile_for_gpu(kernel, types, {"BLOCK_R": 4, "BLOCK_C": 256}, capability)[1] == 0

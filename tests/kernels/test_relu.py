@@ -1,6 +1,8 @@
 """relu and its gradient: values, NaN, signs of zero, memory layouts, versions, errors."""
 
+import importlib
 import math
+import re
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from tritonnet.kernels import _tune, relu, relu_, relu_backward
 from tritonnet.kernels._strides import merge, pick_rows_tile
 from tritonnet.kernels.relu import pick_tile, relu_backward_reference, relu_inplace_reference, relu_reference
 from tritonnet.testing import check
+
+source = importlib.import_module("tritonnet.kernels.relu")
 
 CPU = _tune.Target("cpu", "no such processor", 2, 512 << 10)
 GPU = _tune.Target("gpu", "no such gpu", 132, 232448)
@@ -111,3 +115,16 @@ def test_tiles_cover_short_and_long_rows():
     assert [(t.BLOCK_R, t.BLOCK_C) for n in (0, 1, 3, 1024, 5000) for t in [pick_rows_tile(n, GPU)]] == [
         (1024, 1), (1024, 1), (256, 4), (1, 1024), (1, 1024),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize("kind, loads", [("*fp32", 2), ("*bf16", 1)])
+def test_gpu_kernels_load_16_bytes_at_once(compile_for_gpu, kind, loads, capability):
+    tile = pick_tile(GPU)
+    types = {"x_ptr": kind, "y_ptr": kind, "n": "i32"}
+    compiled, spilled = compile_for_gpu(source._relu_kernel, types, {"BLOCK": tile.BLOCK}, capability, tile.num_warps)
+    assert spilled == 0
+    assert len(re.findall(r"ld\.global\.v4", compiled.asm["ptx"])) == loads
+    kernel = source._relu_backward_rows_kernel
+    types = {name: kind if "_ptr" in name else "i32" for name in kernel.arg_names if not name.startswith("BLOCK")}
+    assert compile_for_gpu(kernel, types, {"BLOCK_R": 4, "BLOCK_C": 256}, capability)[1] == 0
