@@ -259,7 +259,8 @@ def cross_entropy(
         ClassIndexError for a class outside of the C (on a GPU: a device-side assertion).
     """
     _check(x, target, weight, reduction, label_smoothing)
-    high, log_sum = torch.empty((2, *target.shape), dtype=_accumulator(x), device=x.device)
+    high = torch.empty(target.shape, dtype=_accumulator(x), device=x.device)
+    log_sum = torch.empty_like(high)
     loss = torch.empty(target.shape if reduction == "none" else (), dtype=dtype or x.dtype, device=x.device)
     total = None if reduction == "none" else high.new_empty(())
     C, class_stride, logits = _split_classes(x)
