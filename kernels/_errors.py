@@ -17,6 +17,10 @@ class DeviceError(TritonnetError, ValueError, RuntimeError):
     """Tensors on different devices, or on a device that tritonnet has no kernels for."""
 
 
+class LayoutError(TritonnetError, TypeError, RuntimeError):
+    """A tensor whose memory a kernel cannot read through strides: sparse, without memory, with a pending sign."""
+
+
 class ClassIndexError(TritonnetError, IndexError, RuntimeError):
     """A class index outside of the classes."""
 

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 from triton import knobs
 
 from . import cpu
-from ._errors import CaptureError, DtypeError
+from ._errors import CaptureError, LayoutError
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
+"""Whether Triton's interpreter runs the kernels: decided, as by Triton itself, when the process starts."""
 
 Grid = tuple[int, ...]
 _Run = Callable[[int, int, int, list[Any], tuple[Any, ...]], None]
@@ -31,7 +33,8 @@ def launch(kernel: Any, grid: Grid, *args: Any, **constexprs: Any) -> None:
         constexprs: by name; also num_warps, num_stages, debug.
 
     Raises: CompilerError and UnsupportedKernelError from the first call of a kernel on a CPU;
-        KernelAssertionError where a `tl.device_assert` does not hold on a CPU (with `debug=True`).
+        KernelAssertionError where a `tl.device_assert` does not hold on a CPU (with `debug=True`); LayoutError for a
+        tensor without memory.
     """
     x, y, z = (*grid, 1, 1)[:3]
     if x * y * z == 0:
@@ -50,6 +53,10 @@ def launch(kernel: Any, grid: Grid, *args: Any, **constexprs: Any) -> None:
             key.append(float)
         else:
             pointer = arg.data_ptr()
+            if pointer == 0 and arg.numel():
+                raise LayoutError(
+                    f"{kernel.__name__}: a {type(arg).__name__} of shape {tuple(arg.shape)} without memory"
+                )
             values.append(pointer)
             key.append((arg.dtype, pointer & 15 == 0))
             device = device or arg.device
@@ -72,20 +79,15 @@ def plan_count() -> int:
 def _plan(kernel: Any, device: torch.device | None, args: tuple[Any, ...], constexprs: dict[str, Any]) -> _Run:
     if device is None:
         raise TypeError(f"{kernel.__name__}: a launch needs a tensor among its arguments")
-    if os.environ.get("TRITON_INTERPRET", "0") == "1":
-        return _plan_interpreted(kernel, args, constexprs)
+    if INTERPRETED:
+        return _plan_interpreted(kernel, constexprs)
     if device.type == "cpu":
         return cpu.bind(kernel, args, constexprs)
     return _plan_cuda(kernel, device, args, constexprs)
 
 
-def _plan_interpreted(kernel: Any, args: tuple[Any, ...], constexprs: dict[str, Any]) -> _Run:
+def _plan_interpreted(kernel: Any, constexprs: dict[str, Any]) -> _Run:
     """Triton's interpreter, for stepping through a kernel with pdb."""
-    if any(isinstance(arg, Tensor) and arg.dtype == torch.bfloat16 for arg in args):
-        raise DtypeError(
-            f"{kernel.__name__}: Triton's interpreter computes wrong results in bfloat16; "
-            "use another dtype, or unset TRITON_INTERPRET"
-        )
 
     def run(x: int, y: int, z: int, values: list[Any], args: tuple[Any, ...]) -> None:
         kernel[(x, y, z)](*args, **constexprs)

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from . import cpu
-from ._errors import DeviceError, DtypeError
+from ._errors import DeviceError, DtypeError, LayoutError
+from ._launch import INTERPRETED
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -31,11 +32,11 @@ class use:
     Raises: ValueError for another name.
     """
 
-    backend = os.environ.get("TRITONNET_BACKEND", "triton")
+    backend = "triton"
 
     def __init__(self, backend: str) -> None:
         if backend not in _BACKENDS:
-            raise ValueError(f"use: got {backend!r}; the backends are {', '.join(_BACKENDS)}")
+            raise ValueError(f"use, or TRITONNET_BACKEND: got {backend!r}; the backends are {', '.join(_BACKENDS)}")
         self._before = use.backend
         use.backend = backend
 
@@ -44,6 +45,9 @@ class use:
 
     def __exit__(self, *_: object) -> None:
         use.backend = self._before
+
+
+use(os.environ.get("TRITONNET_BACKEND", "triton"))
 
 
 class Op:
@@ -75,7 +79,14 @@ class Op:
         self._inplace_at = [(parameters.index(name), name) for name in inplace]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return (self.launcher if self._runs_here(args, kwargs) else self.reference)(*args, **kwargs)
+        if not self._runs_here(args, kwargs):
+            return self.reference(*args, **kwargs)
+        result = self.launcher(*args, **kwargs)
+        for at, name in self._inplace_at:
+            written = args[at] if at < len(args) else kwargs.get(name)
+            if written is not None:
+                torch.autograd.graph.increment_version(written)
+        return result
 
     def _runs_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether the kernel takes this call; checks what holds for every operation on either path."""
@@ -83,11 +94,18 @@ class Op:
         for value in (*args, *kwargs.values()) if kwargs else args:
             if isinstance(value, Tensor):
                 tensors: Iterable[Tensor] = (value,)
-            elif type(value) is list:
+            elif isinstance(value, (list, tuple)):
                 tensors = (each for each in value if isinstance(each, Tensor))
             else:
                 continue
             for tensor in tensors:
+                if tensor.layout is not torch.strided or tensor.is_neg():
+                    raise self._unreadable(tensor)
+                if INTERPRETED and tensor.dtype == torch.bfloat16:
+                    raise DtypeError(
+                        f"{self.name}: Triton's interpreter computes wrong results in bfloat16; "
+                        "use another dtype, or unset TRITON_INTERPRET"
+                    )
                 if device is None:
                     device = tensor.device
                     fake = device.type == "meta" or isinstance(tensor, FakeTensor)
@@ -107,11 +125,12 @@ class Op:
                 return False
         elif device.type != "cuda":
             raise DeviceError(f"{self.name}: a tensor on {device}; there are kernels for cuda and cpu")
-        for at, name in self._inplace_at:
-            written = args[at] if at < len(args) else kwargs.get(name)
-            if written is not None:
-                torch.autograd.graph.increment_version(written)
         return True
+
+    def _unreadable(self, tensor: Tensor) -> LayoutError:
+        if tensor.layout is torch.strided:
+            return LayoutError(f"{self.name}: a tensor with a pending sign (is_neg()); pass its resolve_neg()")
+        return LayoutError(f"{self.name}: a tensor of layout {tensor.layout}; kernels read strided memory (to_dense())")
 
     def __repr__(self) -> str:
         return f"<tritonnet op {self.name}>"
@@ -139,7 +158,7 @@ def path(device: torch.device) -> tuple[str, str]:
     if use.backend == "reference":
         return "the references", 'use("reference") or TRITONNET_BACKEND=reference asks for them'
     where = "the CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    if _interpreted():
+    if INTERPRETED:
         return f"Triton's interpreter on {where}", "TRITON_INTERPRET=1 asks for it"
     if device.type != "cpu":
         return f"Triton on {where}", "Triton compiles the kernels for this GPU"
@@ -147,13 +166,9 @@ def path(device: torch.device) -> tuple[str, str]:
     return ("the references", reason) if reason else (f"Triton on {where}", "a C compiler builds the kernels")
 
 
-def _interpreted() -> bool:
-    return os.environ.get("TRITON_INTERPRET", "0") == "1"
-
-
 @functools.cache
 def _cpu_runs_kernels() -> bool:
-    if _interpreted():
+    if INTERPRETED:
         return True
     reason = cpu.unavailable()
     if reason:

@@ -15,7 +15,7 @@ from triton.runtime.autotuner import Autotuner
 from triton.runtime.driver import DriverConfig
 from triton.runtime.jit import JITFunction
 
-from .._errors import UnsupportedKernelError
+from .._errors import DeviceError, UnsupportedKernelError
 from . import compiler, driver
 
 _DESCRIPTOR = re.compile(r"tensordesc(?:_im2col)?<[^\[>]*\[([^\]]*)\](?:.*?input_rank=(\d+))?")
@@ -76,6 +76,8 @@ def _by_arguments(run: Callable[..., Any]) -> Callable[..., Any]:
         types = set(_devices((*args, *kwargs.values())))
         if not types:
             return run(self, *args, **kwargs)
+        if "meta" in types:
+            raise DeviceError("a launch on meta tensors: they have no memory to compute on")
         with _On(types == {"cpu"}):
             return run(self, *args, **kwargs)
 

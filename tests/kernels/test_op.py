@@ -1,11 +1,16 @@
 """An Op chooses the path of a call and checks what holds for every operation."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tritonnet import kernels
 from tritonnet.kernels import _op, cpu, use
-from tritonnet.kernels._errors import DeviceError, DtypeError
+from tritonnet.kernels._errors import DeviceError, DtypeError, LayoutError
 from tritonnet.kernels._op import Op
 
 
@@ -108,3 +113,36 @@ def test_without_a_compiler_the_reference_runs_and_the_reason_is_said_once(monke
         assert len(said) == 1
     finally:
         _op._cpu_runs_kernels.cache_clear()
+
+
+def test_a_refused_call_leaves_the_versions_alone(double):
+    def refuse(x, out=None):
+        raise ValueError("no")
+
+    double.launcher = refuse
+    out = torch.ones(2)
+    before = out._version
+    with pytest.raises(ValueError, match="no"):
+        double(torch.ones(2), out)
+    assert out._version == before
+
+
+def test_memory_that_kernels_do_not_read_is_refused(double):
+    pending = torch.ones(2, dtype=torch.cfloat).conj().imag
+    assert pending.is_neg()
+    with pytest.raises(LayoutError, match=r"_double: a tensor with a pending sign .*resolve_neg\(\)"):
+        double(pending)
+    with pytest.raises(LayoutError, match=r"_double: a tensor of layout torch.sparse_coo"):
+        double((torch.eye(2).to_sparse(),))
+    with pytest.raises(LayoutError, match=r"_relu\w*: a Tensor \(4, 4\) without memory"):
+        kernels.relu(torch._efficientzerotensor(4, 4))
+
+
+def test_the_environment_names_a_backend_that_exists():
+    code = "import tritonnet; print(tritonnet.kernels.use.backend)"
+    answers = {}
+    for name in ("reference", "refrence"):
+        environment = os.environ | {"TRITONNET_BACKEND": name}
+        answers[name] = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert answers["reference"].stdout == "reference\n"
+    assert "TRITONNET_BACKEND: got 'refrence'; the backends are triton, reference" in answers["refrence"].stderr

@@ -113,6 +113,11 @@ def column_sum(x: Tensor, out_dtype: torch.dtype) -> Tensor:
 def autocast_dtype(*tensors: Tensor) -> torch.dtype | None:
     """What autocast rounds these operands to; None where it is off, and for float64, which it leaves alone."""
     device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device) or any(tensor.dtype == torch.float64 for tensor in tensors):
+    if not autocasts(device) or any(tensor.dtype == torch.float64 for tensor in tensors):
         return None
     return torch.get_autocast_dtype(device)
+
+
+def autocasts(device: str) -> bool:
+    """Whether autocast is on for a kind of device; never for those that know none (meta)."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
