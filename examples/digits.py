@@ -110,10 +110,10 @@ def main(arguments: list[str] | None = None) -> None:
     net = Digits().to(args.device, dtype)
     optimizer = Adam(net.parameters(), lr=2e-3)
     cross_entropy = nn.CrossEntropyLoss()
-    done, losses, accuracies = 0, [], []
+    done, seconds, losses, accuracies = 0, 0.0, [], []
     if args.resume:
         state = tritonnet.load(checkpoint, net, optimizer)  # and the random numbers go on where they were
-        done, losses, accuracies = state["epochs"], state["losses"], state["accuracies"]
+        done, seconds, losses, accuracies = (state[key] for key in ("epochs", "seconds", "losses", "accuracies"))
 
     columns = (
         "loss {task.fields[loss]:.4f}",
@@ -136,10 +136,13 @@ def main(arguments: list[str] | None = None) -> None:
                 progress.advance(bar, len(batch))
             losses += [loss.item() for loss in steps]
             accuracies.append(100 * (read(net, test_images) == test_labels).double().mean().item())
-            speed = (epoch + 1 - done) * len(labels) / (time.perf_counter() - began)
+            speed = len(labels) / (time.perf_counter() - began)
             progress.update(bar, loss=losses[-1], accuracy=accuracies[-1], speed=speed)
-            tritonnet.save(checkpoint, net, optimizer, epochs=epoch + 1, losses=losses, accuracies=accuracies)
-    seconds = time.perf_counter() - began
+            now = time.perf_counter()
+            seconds, began = seconds + now - began, now
+            tritonnet.save(
+                checkpoint, net, optimizer, epochs=epoch + 1, seconds=seconds, losses=losses, accuracies=accuracies
+            )
 
     # What is tested is what the file holds.
     saved = Digits().to(args.device, dtype)
@@ -149,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
     draw(losses, accuracies, test_images, test_labels, said).savefig(args.out / "digits.png", dpi=150)
     print(f"{checkpoint} and {args.out / 'digits.png'} written")
     path, _ = tritonnet.kernels.path(args.device)
-    print(f"test accuracy: {accuracy:.1f} % ({args.epochs} epochs, {seconds:.1f} s, {path})")
+    print(f"test accuracy: {accuracy:.1f} % ({len(accuracies)} epochs, {seconds:.1f} s, {path})")
 
 
 if __name__ == "__main__":

@@ -214,6 +214,16 @@ def test_torch_optimizers_step_our_parameters(optimizer: Any) -> None:
     assert torch.equal(ours, theirs)
 
 
+def test_a_network_trains_on_the_meta_device_in_shapes_alone() -> None:
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 10))
+        images, labels = torch.empty(2, 1, 8, 8), torch.empty(2, dtype=torch.int64)
+    loss = nn.CrossEntropyLoss()(net(images), labels)
+    loss.backward()
+    assert loss.is_meta and loss.shape == ()
+    assert all(parameter.grad.is_meta and parameter.grad.shape == parameter.shape for parameter in net.parameters())
+
+
 def test_modules_under_fake_tensors() -> None:
     with FakeTensorMode():
         module = nn.Linear(2, 3)

@@ -9,6 +9,7 @@ from tritonnet import kernels
 from tritonnet.errors import BackwardError
 
 from ._once import once_differentiable
+from .matmul import autocasts
 
 
 def cross_entropy(
@@ -38,7 +39,7 @@ def cross_entropy(
     """
     if weight is not None and weight.requires_grad and torch.is_grad_enabled():
         raise BackwardError("cross_entropy: weight requires a gradient, which is not computed; pass weight.detach()")
-    widened = torch.is_autocast_enabled(input.device.type) and input.dtype != torch.float64
+    widened = autocasts(input.device.type) and input.dtype != torch.float64
     dtype = torch.float32 if widened else None
     loss: Tensor = _CrossEntropy.apply(input, target, weight, (ignore_index, reduction, label_smoothing), dtype)
     return loss
