@@ -1,5 +1,7 @@
 """The error classes of tritonnet: each derives from the built-in error that torch raises in the same place."""
 
+import torch
+
 
 class TritonnetError(Exception):
     """Base of every error that tritonnet raises on purpose."""
@@ -59,3 +61,8 @@ class ModuleError(TritonnetError, AttributeError, TypeError, KeyError, ValueErro
     """A Module used before its `__init__`, or a name or value that cannot be registered."""
 
     __str__ = Exception.__str__
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """A dtype as messages name it: "float32"."""
+    return str(dtype).removeprefix("torch.")
