@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from .elements import Refusal, computed, unsigned
 from .program import Program
-from .tiles import assign, declare_tensor, fill, materialise, take_over
+from .tiles import assign, declare_tensor, fill, take_over
 from .ttir import Block, Operation, Value
 
 WriteBlock = Callable[[Block], None]
@@ -172,4 +172,4 @@ def branch(program: Program, operation: Operation) -> None:
             program.emit(f"goto {label};")
 
 
-__all__ = ["branch", "for_loop", "if_else", "materialise", "while_loop"]
+__all__ = ["branch", "for_loop", "if_else", "while_loop"]

@@ -3,6 +3,7 @@
 import json
 
 from .elements import Refusal, computed, from_memory, stored, stored_size, to_memory, unsigned
+from .indices import linear
 from .nests import Nest
 from .program import Program
 from .tiles import declare_tensor
@@ -21,7 +22,7 @@ def _result(program: Program, operation: Operation, nest: Nest) -> str:
     """The C lvalue of a lane of the result."""
     value = operation.result
     if value.type.is_tensor:
-        return f"{declare_tensor(program, value).name}[{nest.linear(nest.index, value.type.dims)}]"
+        return f"{declare_tensor(program, value).name}[{linear(nest.index, value.type.dims)}]"
     kind = computed(value.type.element)
     name = program.fresh("c")
     program.emit(f"{kind}{'' if kind.endswith('*') else ' '}{name} = 0;")

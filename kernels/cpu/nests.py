@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from .elements import computed, from_memory, stored, stored_size
 from .expressions import pointwise
 from .forms import Fit, Form, Forms, Pointer, Scalar, add, multiply, text
+from .indices import Index, flat, linear, unravel
 from .program import Program
 from .ttir import Operation, Value
 
-Index = tuple[str, ...]
 _ATOM = re.compile(r"[\w.]+")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -64,14 +64,6 @@ class Nest:
         )
         return name
 
-    def linear(self, index: Sequence[str], shape: Sequence[int]) -> str:
-        terms, stride = [], 1
-        for at, size in zip(reversed(index), reversed(shape), strict=True):
-            if at != "0" and size > 1:
-                terms.append(at if stride == 1 else f"{at} * {stride}")
-            stride *= size
-        return " + ".join(reversed(terms)) or "0"
-
     # Masks
 
     def restrict(self, mask: Value | None, index: Index | None = None) -> str:
@@ -98,7 +90,7 @@ class Nest:
 
     def conjuncts(self, value: Value, index: Index) -> list[tuple[Value, Index]]:
         """The masks whose conjunction a mask is, each with the index that it is needed at."""
-        index = _flat(index, value)
+        index = flat(index, value)
         producer = value.producer
         if value.type.is_tensor and value not in self.program.tiles and value not in self.program.shifted and producer:
             if producer.name == "arith.andi":
@@ -153,7 +145,7 @@ class Nest:
         """The C expression of a value's lane; a name, or a literal."""
         if not value.type.is_tensor:
             return self.program.names[value]
-        index = _flat(index, value)
+        index = flat(index, value)
         key = (value, index)
         if key not in self._known:
             self._known[key] = self.temporary(computed(value.type.element), self._evaluate(value, index))
@@ -166,7 +158,7 @@ class Nest:
     def _evaluate(self, value: Value, index: Index) -> str:
         program, element = self.program, value.type.element
         if value in program.tiles:
-            return f"{program.tiles[value].name}[{self.linear(index, value.type.dims)}]"
+            return f"{program.tiles[value].name}[{linear(index, value.type.dims)}]"
         if value in program.shifted:
             start, offset = program.shifted[value]
             first = self.expression(start, index)
@@ -222,33 +214,8 @@ class Nest:
     def _of_tt_reshape(self, operation: Operation, value: Value, index: Index) -> str:
         source = operation.operands[0]
         if source in self.program.tiles:
-            return f"{self.program.tiles[source].name}[{self.linear(index, value.type.dims)}]"
-        return self.expression(source, self._unravel(source.type.dims, value.type.dims, index))
-
-    def _unravel(self, before: Sequence[int], after: Sequence[int], index: Index) -> Index:
-        """The index into `before` of a lane of the reshaped `after`: groups of dimensions of equal size are matched."""
-        result = ["0"] * len(before)
-        b, a = len(before), len(after)
-        while b > 0:
-            low_b, low_a, size_b, size_a = b - 1, a - 1, before[b - 1], after[a - 1]
-            while size_b != size_a:
-                if size_b < size_a:
-                    low_b -= 1
-                    size_b *= before[low_b]
-                else:
-                    low_a -= 1
-                    size_a *= after[low_a]
-            linear = self.temporary("int", self.linear(index[low_a:a], after[low_a:a]))
-            stride = 1
-            for dim in range(b - 1, low_b - 1, -1):
-                place = linear if stride == 1 else f"{linear} / {stride}"
-                if before[dim] > 1:
-                    result[dim] = self.temporary("int", f"{place} % {before[dim]}" if dim > low_b else place)
-                stride *= before[dim]
-            b, a = low_b, low_a
-            if a == 0:
-                break
-        return tuple(result)
+            return f"{self.program.tiles[source].name}[{linear(index, value.type.dims)}]"
+        return self.expression(source, unravel(source.type.dims, value.type.dims, index, self.temporary))
 
     def _of_tt_load(self, operation: Operation, value: Value, index: Index) -> str:
         pointer, element = operation.operands[0], value.type.element
@@ -400,7 +367,3 @@ class Nest:
                 otherwise(self.order[level:])
                 program.depth -= 1
             program.emit("}")
-
-
-def _flat(index: Index, value: Value) -> Index:
-    return tuple("0" if size == 1 else at for at, size in zip(index, value.type.dims, strict=True))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from .elements import computed, integer_bits
 from .expressions import pointwise
 from .forms import Forms
+from .indices import linear
 from .nests import Nest
 from .program import Program
 from .tiles import declare_tensor, fill, materialise
@@ -53,7 +54,7 @@ def _reduce_nothing(program: Program, operation: Operation, shape: tuple[int, ..
     for result, lane in zip(operation.results, lanes, strict=True):
         tile = program.tiles.get(result)
         nest.put(
-            f"{tile.name}[{nest.linear(nest.index, shape)}] = {lane};" if tile else f"{program.names[result]} = {lane};"
+            f"{tile.name}[{linear(nest.index, shape)}] = {lane};" if tile else f"{program.names[result]} = {lane};"
         )
     nest.write()
 
@@ -92,7 +93,7 @@ def _reduce_rows(program: Program, operation: Operation, shape: tuple[int, ...])
                 program.emit("#pragma GCC ivdep")
                 with program.scope("for (int lane = 0; lane < half; lane++)"):
                     _combine_halves(program, operation, sums)
-            at = nest.linear(nest.index[:axis], shape[:axis])
+            at = linear(nest.index[:axis], shape[:axis])
             for result, name in zip(operation.results, sums, strict=True):
                 if result.type.is_tensor:
                     program.emit(f"{program.tiles[result].name}[{at}] = {name}[0];")
@@ -118,7 +119,7 @@ def _reduce_columns(program: Program, operation: Operation, axis: int, shape: tu
 
     def build(forms: Forms | None) -> Nest:
         nest = Nest(program, shape, range(len(shape)), forms)
-        at = nest.linear(nest.index[:axis] + nest.index[axis + 1 :], rest)
+        at = linear(nest.index[:axis] + nest.index[axis + 1 :], rest)
         values = [nest.expression(value, nest.index) for value in operation.operands]
         tiles = [program.tiles[result] for result in operation.results]
         before = [nest.temporary(computed(tile.type.element), f"{tile.name}[{at}]", nest.innermost) for tile in tiles]
@@ -174,7 +175,7 @@ def scan(program: Program, operation: Operation) -> None:
         stride *= size
     nest = Nest(program, shape, range(len(shape)))
     nest.bounds[axis] = [("low", 1)]
-    at, before = nest.linear(nest.index, shape), f"-{stride}"
+    at, before = linear(nest.index, shape), f"-{stride}"
     if operation.flag("reverse"):
         at, before = f"{at} + {(shape[axis] - 1) * stride} - 2 * {nest.index[axis]} * {stride}", f"+{stride}"
     at = nest.temporary("int", f"({at})")
@@ -201,9 +202,7 @@ def gather(program: Program, operation: Operation) -> None:
     nest = Nest(program, result.type.dims, range(len(result.type.dims)))
     at = nest.temporary("int", nest.expression(indices, nest.index))
     place = (*nest.index[:axis], at, *nest.index[axis + 1 :])
-    nest.put(
-        f"{to.name}[{nest.linear(nest.index, result.type.dims)}] = {tile.name}[{nest.linear(place, source.type.dims)}];"
-    )
+    nest.put(f"{to.name}[{linear(nest.index, result.type.dims)}] = {tile.name}[{linear(place, source.type.dims)}];")
     nest.write()
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from .elements import HALVES, from_memory, stored
 from .forms import multiply, text
-from .nests import Index, Nest
+from .indices import Index, linear
+from .nests import Nest
 from .program import Program, Tile
 from .ttir import Operation, Type
 
@@ -76,7 +77,7 @@ class Runs:
         element = self.load.result.type.element
         row = nest.temporary(f"const {stored(element)} *", f"&{nest.place(self.load.operands[0], nest.index)}")
         name = program.fresh("i")
-        at = nest.linear([name if dim == self.inner else nest.index[dim] for dim in range(len(shape))], shape)
+        at = linear([name if dim == self.inner else nest.index[dim] for dim in range(len(shape))], shape)
         guard = "" if lane == "1" else f"if ({lane}) "
         count_of = f"{name}_end - {name}"
         if self.inner == len(shape) - 1 and element in ("f32", "f64", *HALVES):

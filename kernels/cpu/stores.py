@@ -2,7 +2,8 @@
 
 from .elements import computed, from_memory, stored, stored_size, to_memory
 from .forms import Forms, Pointer, add, multiply, text
-from .nests import Index, Nest
+from .indices import Index
+from .nests import Nest
 from .program import Program
 from .tiles import fill_load, materialise
 from .ttir import Operation, Value

@@ -6,6 +6,7 @@ from .analysis import RESHAPING
 from .elements import literal
 from .expressions import POINTWISE
 from .forms import Forms
+from .indices import linear
 from .nests import Nest
 from .program import Program, Tile
 from .runs import runs_of
@@ -69,7 +70,7 @@ def _fill_expression(program: Program, pairs: Sequence[tuple[Value, Tile]]) -> N
         nest = Nest(program, shape, order, forms)
         lanes = [nest.expression(value, nest.index) for value, _ in pairs]
         for lane, (_, tile) in zip(lanes, pairs, strict=True):
-            nest.put(f"{tile.name}[{nest.linear(nest.index, shape)}] = {lane};")
+            nest.put(f"{tile.name}[{linear(nest.index, shape)}] = {lane};")
         return nest
 
     nest = build(forms)
@@ -105,7 +106,7 @@ def fill_load(program: Program, load: Operation, tile: Tile, literal_only: bool 
         nest = Nest(program, shape, order, forms)
         if other is not None:
             nest.restrict(mask)
-        nest.put(f"{tile.name}[{nest.linear(nest.index, shape)}] = {nest.expression(load.result, nest.index)};")
+        nest.put(f"{tile.name}[{linear(nest.index, shape)}] = {nest.expression(load.result, nest.index)};")
         return nest
 
     def write(nest: Nest, note: str = "") -> None:
@@ -115,7 +116,7 @@ def fill_load(program: Program, load: Operation, tile: Tile, literal_only: bool 
                 name = program.fresh("i")
                 index[dim] = name
                 program.emit(f"for (int {name} = 0; {name} < {shape[dim]}; {name}++)")
-            program.emit(f"{tile.name}[{nest.linear(index, shape)}] = {other};")
+            program.emit(f"{tile.name}[{linear(index, shape)}] = {other};")
 
         limits = [(nest.range(dim), str(shape[dim])) for dim in nest.bounds]
         if limits:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 from .elements import stored_size
 from .forms import Forms, Pointer, Scalar, Vectors, add, multiply, text
-from .nests import Index, Nest
+from .indices import Index
+from .nests import Nest
 from .program import Program
 from .ttir import Value
 
