@@ -77,6 +77,7 @@ class Op:
         self.signature = inspect.signature(launcher)
         parameters = list(self.signature.parameters)
         self._inplace_at = [(parameters.index(name), name) for name in inplace]
+        self._tables_at = {parameters.index(name) for name in tables}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._runs_here(args, kwargs):
@@ -91,6 +92,9 @@ class Op:
     def _runs_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether the kernel takes this call; checks what holds for every operation on either path."""
         device, dtype = None, None
+        if self.tables and kwargs.get("table") is not None:
+            # What stands behind a table was looked at when the table was made, not at each of its launches.
+            args = tuple(value for at, value in enumerate(args) if at not in self._tables_at)
         for value in (*args, *kwargs.values()) if kwargs else args:
             if isinstance(value, Tensor):
                 tensors: Iterable[Tensor] = (value,)

@@ -132,3 +132,13 @@ def test_a_sparse_gradient():
     p.grad = torch.eye(4, 3).to_sparse()
     with pytest.raises(DtypeError, match=r"the gradient of a parameter \(4, 3\) is torch.sparse_coo, not dense"):
         Adam([p]).step()
+
+
+def test_a_gradient_with_a_pending_sign():
+    (p,), (q,) = parameters(shapes=((4,),)), parameters(shapes=((4,),))
+    p.grad = torch.conj(torch.complex(torch.zeros(4), torch.tensor([1.0, -2.0, 3.0, -4.0]))).imag
+    assert p.grad.is_neg()
+    q.grad = p.grad.resolve_neg()
+    Adam([p]).step()
+    torch.optim.Adam([q]).step()
+    assert distance([p], [q]) < 1e-6

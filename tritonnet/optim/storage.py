@@ -123,7 +123,7 @@ class Launch:
                     raise DtypeError(f"step: the gradient of a parameter {tuple(p.shape)} is {grad.layout}, not dense")
                 if grad.dtype is not self._grad_dtype:
                     return False
-                if grad.stride() != like.stride() and not same_order(grad, like):
+                if grad.is_neg() or (grad.stride() != like.stride() and not same_order(grad, like)):
                     grad = torch.empty_like(like, dtype=grad.dtype).copy_(grad)
             grads.append(grad)
         self._grads = tuple(grads)
