@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._errors import ShapeError
+from ._errors import DtypeError, ShapeError
 from ._launch import launch
 from ._op import op
 from ._strides import check_distinct, launch_rows, row_offsets, rows_and_cols
@@ -83,6 +83,7 @@ def relu_inplace_reference(x: Tensor) -> Tensor:
 
 
 def relu_backward_reference(dy: Tensor, y: Tensor) -> Tensor:
+    _check_gradient(dy, y)
     return torch.where(y <= 0, torch.zeros_like(y), dy)
 
 
@@ -123,9 +124,10 @@ def relu_backward(dy: Tensor, y: Tensor) -> Tensor:
         y: what relu returned, any strides.
 
     Returns: a fresh tensor, laid out in memory as `torch.empty_like(y)`.
+
+    Raises: ShapeError for shapes that differ, DtypeError for dtypes that do.
     """
-    if dy.shape != y.shape:
-        raise ShapeError(f"relu_backward: dy is {tuple(dy.shape)} and y is {tuple(y.shape)}")
+    _check_gradient(dy, y)
     dx = torch.empty_like(y)
     if dy.stride() == y.stride() == dx.stride():
         tile = pick_tile(target(y.device))
@@ -133,6 +135,13 @@ def relu_backward(dy: Tensor, y: Tensor) -> Tensor:
     else:
         launch_rows(_relu_backward_rows_kernel, (dy, y, dx))
     return dx
+
+
+def _check_gradient(dy: Tensor, y: Tensor) -> None:
+    if dy.shape != y.shape:
+        raise ShapeError(f"relu_backward: dy is {tuple(dy.shape)} and y is {tuple(y.shape)}")
+    if dy.dtype != y.dtype:
+        raise DtypeError(f"relu_backward: dy is {dy.dtype} and y is {y.dtype}; they must have one dtype")
 
 
 def _relu_into(x: Tensor, y: Tensor) -> None:

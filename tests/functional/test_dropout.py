@@ -84,3 +84,6 @@ def test_errors():
         dropout(x, -0.1)
     with pytest.raises(BackwardError, match="dropout: inplace would overwrite a leaf"):
         dropout(x, inplace=True)
+    with pytest.raises(BackwardError, match="dropout: inplace would overwrite a view of a leaf"):
+        dropout(x[1:], inplace=True)
+    assert x.tolist() == [1, 1, 1]

@@ -49,3 +49,15 @@ def test_in_place_on_a_leaf():
     with torch.no_grad():
         assert relu(x, inplace=True) is x
     assert x.tolist() == [0, 1]
+
+
+def test_in_place_on_a_view_of_a_leaf():
+    x = torch.tensor([-1.0, 1.0], requires_grad=True)
+    for view in (x[:1], x[:][:1]):
+        with pytest.raises(BackwardError, match="relu: inplace would overwrite a view of a leaf"):
+            relu(view, inplace=True)
+    assert x.tolist() == [-1, 1]
+    with torch.no_grad():
+        relu(x[:1], inplace=True)
+    relu(x.detach()[:1], inplace=True)
+    assert x.tolist() == [0, 1]

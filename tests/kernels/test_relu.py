@@ -7,8 +7,8 @@ import re
 import pytest
 import torch
 
-from tritonnet.errors import ShapeError
-from tritonnet.kernels import _tune, relu, relu_, relu_backward
+from tritonnet.errors import DtypeError, ShapeError
+from tritonnet.kernels import _tune, relu, relu_, relu_backward, use
 from tritonnet.kernels._strides import merge, pick_rows_tile
 from tritonnet.kernels.relu import pick_tile, relu_backward_reference, relu_inplace_reference, relu_reference
 from tritonnet.testing import check
@@ -92,6 +92,12 @@ def test_expanded_in_place_is_an_error():
 def test_shapes_that_differ():
     with pytest.raises(ShapeError, match=r"relu_backward: dy is \(2,\) and y is \(3,\)"):
         relu_backward(torch.ones(2), torch.ones(3))
+
+
+@pytest.mark.parametrize("backend", ["triton", "reference"])
+def test_dtypes_that_differ(backend):
+    with use(backend), pytest.raises(DtypeError, match="dy is torch.float64 and y is torch.float32"):
+        relu_backward(torch.ones(3, dtype=torch.float64), torch.ones(3))
 
 
 def test_strides_past_32_bits():

@@ -27,7 +27,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
     Returns: a tensor laid out in memory as input. A dropped element is 0, be it inf or NaN.
     Raises: ShapeError for p outside of [0, 1] and for inplace on an expanded tensor, BackwardError for inplace on a
-        leaf that requires a gradient.
+        leaf that requires a gradient or a view of one.
     """
     if not 0.0 <= p <= 1.0:
         raise ShapeError(f"dropout: p is {p}; a probability lies in [0, 1]")

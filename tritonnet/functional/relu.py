@@ -17,7 +17,8 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
         inplace: overwrite input and return it.
 
     Returns: a tensor laid out in memory as input; with inplace, input.
-    Raises: BackwardError for inplace on a leaf that requires a gradient, ShapeError for inplace on an expanded tensor.
+    Raises: BackwardError for inplace on a leaf that requires a gradient or a view of one, ShapeError for inplace on an
+        expanded tensor.
     """
     if not inplace:
         y: Tensor = _Relu.apply(input)
@@ -29,8 +30,13 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def check_writable(name: str, input: Tensor) -> None:
     """Raises BackwardError where operation `name` may not overwrite `input`; before anything is written."""
-    if input.is_leaf and input.requires_grad and torch.is_grad_enabled():
-        raise BackwardError(f"{name}: inplace would overwrite a leaf that requires a gradient; use inplace=False")
+    if not torch.is_grad_enabled():
+        return
+    for what, tensor in (("", input), ("a view of ", input._base)):
+        if tensor is not None and tensor.is_leaf and tensor.requires_grad:
+            raise BackwardError(
+                f"{name}: inplace would overwrite {what}a leaf that requires a gradient; use inplace=False"
+            )
 
 
 class _Relu(torch.autograd.Function):
