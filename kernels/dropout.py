@@ -50,8 +50,8 @@ def _words(seed_ptr, slot, calls):
 def _drop(x, word, p, scale):
     compute = tl.float64 if x.dtype == tl.float64 else tl.float32
     # 24 bits of the word are compared as integers: exact, with nothing kept for p = 1 and all for p = 0.
-    keep = (word >> 8).to(tl.int32) >= tl.ceil(p * 16777216.0).to(tl.int32)
-    return tl.where(keep, x.to(compute) * scale.to(compute), 0.0).to(x.dtype)
+    keep = (word >> 8).to(tl.int32) >= tl.ceil(tl.cast(p * 16777216.0, tl.float64)).to(tl.int32)
+    return tl.where(keep, x.to(compute) * tl.cast(scale, compute), 0.0).to(x.dtype)
 
 
 @triton.jit
@@ -85,6 +85,7 @@ def _dropout_rows_kernel(
 
 
 def dropout_reference(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
+    _check(p, seed, slot)
     e = torch.arange(x.numel(), device=x.device)
     calls = e // 1024 * 256 + e % 256
     low32 = 0xFFFFFFFF
@@ -111,11 +112,12 @@ def dropout(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
         x: any shape and strides.
         p: probability of zero, in [0, 1], taken to a multiple of 2^-24.
         seed: one int64, on the device of `x`.
-        slot: the operation's number, below 2^31: operations that share a seed take different ones.
+        slot: the operation's number, in [0, 2^31): operations that share a seed take different ones.
 
     Returns: a fresh tensor, laid out in memory as `torch.empty_like(x)`; a dropped element is 0, be it inf or NaN.
 
-    Raises: ShapeError for p outside of [0, 1] or a seed of more than one element, DtypeError for one that is not int64.
+    Raises: ShapeError for p or a slot out of range or a seed of more than one element, DtypeError for a seed that is
+        not int64.
     """
     y = torch.empty_like(x)
     _dropout_into(x, y, p, seed, slot)
@@ -133,13 +135,19 @@ def dropout_(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
     return x
 
 
-def _dropout_into(x: Tensor, y: Tensor, p: float, seed: Tensor, slot: int) -> None:
+def _check(p: float, seed: Tensor, slot: int) -> None:
     if not 0.0 <= p <= 1.0:
         raise ShapeError(f"dropout: p is {p}; a probability lies in [0, 1]")
     if seed.dtype != torch.int64:
         raise DtypeError(f"dropout: seed is {seed.dtype}; it must be torch.int64")
     if seed.numel() != 1:
         raise ShapeError(f"dropout: seed is {tuple(seed.shape)}; it holds one element")
+    if not 0 <= slot < 2**31:
+        raise ShapeError(f"dropout: slot is {slot}; it lies in [0, 2^31)")
+
+
+def _dropout_into(x: Tensor, y: Tensor, p: float, seed: Tensor, slot: int) -> None:
+    _check(p, seed, slot)
     p = float(p)
     if x.is_contiguous() and y.is_contiguous():
         tile = pick_tile(target(x.device))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tritonnet.errors import DtypeError, ShapeError
-from tritonnet.kernels import _tune, dropout, dropout_
+from tritonnet.kernels import _tune, dropout, dropout_, use
 from tritonnet.kernels.dropout import dropout_inplace_reference, dropout_reference, pick_tile
 from tritonnet.testing import check
 
@@ -128,6 +128,13 @@ def test_what_is_dropped_is_zero_even_if_it_was_not_finite(dtype):
 def test_nothing_is_dropped_for_p_0():
     x = torch.randn(3000)
     assert torch.equal(dropout(x, 0.0, seed()), x)
+
+
+@pytest.mark.parametrize("backend", ["triton", "reference"])
+@pytest.mark.parametrize("slot", [-1, 2**31])
+def test_a_slot_out_of_range(backend, slot):
+    with use(backend), pytest.raises(ShapeError, match=rf"dropout: slot is {slot}; it lies in \[0, 2\^31\)"):
+        dropout(torch.ones(4), 0.5, seed(), slot)
 
 
 def test_errors():
