@@ -64,7 +64,7 @@ def _cross_entropy_kernel(
     high = tl.full((BLOCK_R,), float("-inf"), acc)
     total = tl.zeros((BLOCK_R,), acc)
     for start in range(0, C, BLOCK_C):
-        cols = start.to(tl.int64) + tl.arange(0, BLOCK_C)
+        cols = tl.cast(start, tl.int64) + tl.arange(0, BLOCK_C)
         mask = (rows < R)[:, None] & (cols < C)[None, :]
         x = tl.load(x_rows[:, None] + cols[None, :] * sxc, mask=mask, other=float("-inf")).to(acc)
         higher = tl.maximum(high, tl.max(x, 1))
@@ -85,14 +85,14 @@ def _cross_entropy_kernel(
     if SMOOTH:
         spread = tl.zeros((BLOCK_R,), acc)
         for start in range(0, C, BLOCK_C):
-            cols = start.to(tl.int64) + tl.arange(0, BLOCK_C)
+            cols = tl.cast(start, tl.int64) + tl.arange(0, BLOCK_C)
             mask = (rows < R)[:, None] & (cols < C)[None, :]
             x = tl.load(x_rows[:, None] + cols[None, :] * sxc, mask=mask, other=0.0).to(acc)
             term = high[:, None] - x + log_sum[:, None]
             if weight_ptr is not None:
                 term *= tl.load(weight_ptr + cols * sw, mask=cols < C, other=0.0).to(acc)[None, :]
             spread += tl.sum(tl.where(mask, term, 0.0), 1)
-        loss = loss * (1.0 - smoothing).to(acc) + spread * (smoothing / C).to(acc)
+        loss = loss * tl.cast(1.0 - smoothing, acc) + spread * tl.cast(smoothing / C, acc)
     loss = tl.where(counted, loss, 0.0)
 
     if REDUCTION == "none":
@@ -159,11 +159,11 @@ def _cross_entropy_backward_kernel(
         else:
             weights = tl.zeros((BLOCK_C,), acc)
             for start in range(0, C, BLOCK_C):
-                offs = start.to(tl.int64) + tl.arange(0, BLOCK_C)
+                offs = tl.cast(start, tl.int64) + tl.arange(0, BLOCK_C)
                 weights += tl.load(weight_ptr + offs * sw, mask=offs < C, other=0.0).to(acc)
             here = tl.load(weight_ptr + cols * sw, mask=cols < C, other=0.0).to(acc)
             spread = share * tl.sum(weights, 0) - here[None, :]
-        dx = dx * (1.0 - smoothing).to(acc) + spread * (smoothing / C).to(acc)
+        dx = dx * tl.cast(1.0 - smoothing, acc) + spread * tl.cast(smoothing / C, acc)
     # What does not count has no gradient even where dloss is 0 / 0.
     dx = tl.where(counted[:, None], dx * dloss[:, None] if REDUCTION == "none" else dx * dloss, 0.0)
     dx_rows = dx_ptr + row_offsets(rows, n1, n2, sdx1, sdx2, sdx3)
@@ -215,6 +215,7 @@ def cross_entropy_backward_reference(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
+    _check_backward(dloss, x, target, high, log_sum, total, weight, reduction, label_smoothing)
     acc = high.dtype
     at = 1 if x.dim() > 1 else 0
     share = (x.to(acc).movedim(at, -1) - high.unsqueeze(-1) - log_sum.unsqueeze(-1)).exp()
@@ -255,8 +256,8 @@ def cross_entropy(
     Returns: the loss ([], or the target's shape for "none"), and what the gradient needs: for each row the largest
         logit and the log of the sum of exp(x - largest), then the sum of w_t (None for "none").
 
-    Raises: ShapeError for shapes or hyper-parameters that do not fit, DtypeError for targets that are not int64,
-        ClassIndexError for a class outside of the C (on a GPU: a device-side assertion).
+    Raises: ShapeError for shapes or hyper-parameters that do not fit, DtypeError for targets that are not int64
+        or a weight that is not floating-point, ClassIndexError for a class outside of the C (on a GPU: a device-side assertion).
     """
     _check(x, target, weight, reduction, label_smoothing)
     high = torch.empty(target.shape, dtype=_accumulator(x), device=x.device)
@@ -309,7 +310,10 @@ def cross_entropy_backward(
         high, log_sum, total: what cross_entropy returned.
 
     Returns: a fresh tensor of x's dtype, laid out in memory as `torch.empty_like(x)`; 0 for ignored rows.
+
+    Raises: ShapeError and DtypeError as cross_entropy, and for a dloss or statistics that do not belong to these logits.
     """
+    _check_backward(dloss, x, target, high, log_sum, total, weight, reduction, label_smoothing)
     dx = torch.empty_like(x)
     C, class_stride, logits = _split_classes(x)
     _, dx_class_stride, dx_rows = _split_classes(dx)
@@ -343,10 +347,40 @@ def _check(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, lab
         raise ShapeError(f"cross_entropy: x is {tuple(x.shape)}, of no classes")
     if weight is not None and weight.shape != (C,):
         raise ShapeError(f"cross_entropy: weight is {tuple(weight.shape)}; for {C} classes it must be ({C},)")
+    if weight is not None and not weight.is_floating_point():
+        raise DtypeError(f"cross_entropy: weight is {weight.dtype}; it must be of a floating-point dtype")
     if reduction not in _REDUCTIONS:
         raise ShapeError(f"cross_entropy: reduction is {reduction!r}; it is one of {', '.join(map(repr, _REDUCTIONS))}")
     if not 0.0 <= label_smoothing <= 1.0:
         raise ShapeError(f"cross_entropy: label_smoothing is {label_smoothing}; it lies in [0, 1]")
+
+
+def _check_backward(
+    dloss: Tensor,
+    x: Tensor,
+    target: Tensor,
+    high: Tensor,
+    log_sum: Tensor,
+    total: Tensor | None,
+    weight: Tensor | None,
+    reduction: str,
+    label_smoothing: float,
+) -> None:
+    _check(x, target, weight, reduction, label_smoothing)
+    statistics = [("high", high, target.shape), ("log_sum", log_sum, target.shape)]
+    if reduction == "mean":
+        if total is None:
+            raise ShapeError("cross_entropy_backward: total is None; the mean is taken over it")
+        statistics.append(("total", total, torch.Size()))
+    for name, tensor, shape in (*statistics, ("dloss", dloss, target.shape if reduction == "none" else torch.Size())):
+        if tensor.shape != shape:
+            raise ShapeError(
+                f"cross_entropy_backward: {name} is {tuple(tensor.shape)}; "
+                f"for a target {tuple(target.shape)} and reduction {reduction!r} it must be {tuple(shape)}"
+            )
+    for name, tensor, _ in statistics:
+        if tensor.dtype != _accumulator(x):
+            raise DtypeError(f"cross_entropy_backward: {name} is {tensor.dtype}; it must be {_accumulator(x)}")
 
 
 def _out_of_bounds(target: Tensor, C: int, ignore_index: int) -> ClassIndexError:

@@ -206,6 +206,25 @@ def test_errors():
         cross_entropy(x, target, reduction="avg")
     with pytest.raises(ShapeError, match="label_smoothing is 1.5"):
         cross_entropy(x, target, label_smoothing=1.5)
+    with pytest.raises(DtypeError, match="weight is torch.int64; it must be of a floating-point dtype"):
+        cross_entropy(x, target, torch.ones(3, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("backend", ["triton", "reference"])
+def test_statistics_that_do_not_belong_to_the_logits(backend):
+    x, target = torch.randn(4, 3), torch.zeros(4, dtype=torch.int64)
+    loss, high, log_sum, total = cross_entropy(x, target)
+    with use(backend):
+        with pytest.raises(ShapeError, match=r"cross_entropy_backward: high is \(2,\); for a target \(4,\) and"):
+            cross_entropy_backward(loss, x, target, high[:2], log_sum, total)
+        with pytest.raises(ShapeError, match=r"log_sum is \(4, 1\)"):
+            cross_entropy_backward(loss, x, target, high, log_sum[:, None], total)
+        with pytest.raises(ShapeError, match="total is None; the mean is taken over it"):
+            cross_entropy_backward(loss, x, target, high, log_sum, None)
+        with pytest.raises(ShapeError, match=r"dloss is \(4,\); for a target \(4,\) and reduction 'mean' it must be \(\)"):
+            cross_entropy_backward(high, x, target, high, log_sum, total)
+        with pytest.raises(DtypeError, match="high is torch.float64; it must be torch.float32"):
+            cross_entropy_backward(loss, x, target, high.double(), log_sum, total)
 
 
 def test_tiles_fit_and_cover():
