@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._dynamo.eval_frame import _FrameAction, _FrameExecStrategy, set_code_exec_strategy
 from torch._subclasses.fake_tensor import FakeTensor
 
 from . import cpu
@@ -50,6 +51,17 @@ class use:
 use(os.environ.get("TRITONNET_BACKEND", "triton"))
 
 
+def _never_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keeps torch.compile out of a function and of all that it calls: one graph break, and no look at the launches.
+
+    As torch.compiler.disable does, but that imports the whole compiler.
+    """
+    function._torchdynamo_disable = True  # type: ignore[attr-defined]
+    function._torchdynamo_disable_msg = "tritonnet compiles its kernels itself"  # type: ignore[attr-defined]
+    set_code_exec_strategy(function.__code__, _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.SKIP))
+    return function
+
+
 class Op:
     """A launcher that can be called, and what everything else needs to know of it.
 
@@ -79,6 +91,7 @@ class Op:
         self._inplace_at = [(parameters.index(name), name) for name in inplace]
         self._tables_at = {parameters.index(name) for name in tables}
 
+    @_never_compiled
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._runs_here(args, kwargs):
             return self.reference(*args, **kwargs)

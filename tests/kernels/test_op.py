@@ -146,3 +146,24 @@ def test_the_environment_names_a_backend_that_exists():
         answers[name] = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert answers["reference"].stdout == "reference\n"
     assert "TRITONNET_BACKEND: got 'refrence'; the backends are triton, reference" in answers["refrence"].stderr
+
+
+def test_torch_compile_breaks_its_graph_at_an_operation_and_warns_of_nothing():
+    """In a process of its own, as the import of torch's compiler is slow. Its warnings are errors there."""
+    code = """
+import torch, torch._dynamo.utils
+import tritonnet.nn as nn
+net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+x = torch.randn(4, 8, requires_grad=True)
+gradients = []
+for run in (net, torch.compile(net, backend="eager")):
+    y = run(x)
+    gradients.append((y, *torch.autograd.grad(y.sum(), [x, *net.parameters()])))
+assert all(map(torch.equal, *gradients))
+(reason,) = torch._dynamo.utils.counters["graph_break"]
+print(reason)
+"""
+    command = [sys.executable, "-W", "error::UserWarning", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "tritonnet compiles its kernels itself" in done.stdout
