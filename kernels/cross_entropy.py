@@ -257,7 +257,8 @@ def cross_entropy(
         logit and the log of the sum of exp(x - largest), then the sum of w_t (None for "none").
 
     Raises: ShapeError for shapes or hyper-parameters that do not fit, DtypeError for targets that are not int64
-        or a weight that is not floating-point, ClassIndexError for a class outside of the C (on a GPU: a device-side assertion).
+        or a weight that is not floating-point, ClassIndexError for a class outside of the C (on a GPU: a device-side
+        assertion).
     """
     _check(x, target, weight, reduction, label_smoothing)
     high = torch.empty(target.shape, dtype=_accumulator(x), device=x.device)
@@ -311,7 +312,7 @@ def cross_entropy_backward(
 
     Returns: a fresh tensor of x's dtype, laid out in memory as `torch.empty_like(x)`; 0 for ignored rows.
 
-    Raises: ShapeError and DtypeError as cross_entropy, and for a dloss or statistics that do not belong to these logits.
+    Raises: ShapeError and DtypeError as cross_entropy, and for a dloss or statistics that do not belong to the logits.
     """
     _check_backward(dloss, x, target, high, log_sum, total, weight, reduction, label_smoothing)
     dx = torch.empty_like(x)

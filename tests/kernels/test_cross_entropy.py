@@ -221,7 +221,7 @@ def test_statistics_that_do_not_belong_to_the_logits(backend):
             cross_entropy_backward(loss, x, target, high, log_sum[:, None], total)
         with pytest.raises(ShapeError, match="total is None; the mean is taken over it"):
             cross_entropy_backward(loss, x, target, high, log_sum, None)
-        with pytest.raises(ShapeError, match=r"dloss is \(4,\); for a target \(4,\) and reduction 'mean' it must be \(\)"):
+        with pytest.raises(ShapeError, match=r"dloss is \(4,\); .* and reduction 'mean' it must be \(\)"):
             cross_entropy_backward(high, x, target, high, log_sum, total)
         with pytest.raises(DtypeError, match="high is torch.float64; it must be torch.float32"):
             cross_entropy_backward(loss, x, target, high.double(), log_sum, total)
