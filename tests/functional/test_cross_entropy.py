@@ -1,5 +1,7 @@
 """functional.cross_entropy: gradients, autocast, and what is refused."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -28,7 +30,26 @@ def test_gradcheck():
     target = torch.tensor([[0, 1], [2, -100], [1, 1], [0, 2]])
     weight = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
     for reduction in ("mean", "sum", "none"):
-        assert torch.autograd.gradcheck(lambda x, r=reduction: cross_entropy(x, target, weight, -100, r, 0.1), x)
+        assert torch.autograd.gradcheck(
+            lambda x, r=reduction: cross_entropy(x, target, weight, reduction=r, label_smoothing=0.1), x
+        )
+
+
+@pytest.mark.parametrize("size_average", [None, True, False])
+@pytest.mark.parametrize("reduce", [None, True, False])
+def test_arguments_are_torchs_in_their_places(size_average, reduce):
+    x, target = torch.randn(6, 4), torch.tensor([0, 1, 2, 1, 3, 0])
+    args = (x, target, torch.rand(4), size_average, 1, reduce, "sum", 0.1)
+    if size_average is reduce is None:
+        loss = cross_entropy(*args)
+    else:
+        with pytest.warns(DeprecationWarning, match="size_average and reduce are deprecated; use reduction=") as warned:
+            loss = cross_entropy(*args)
+        assert warned[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = torch.nn.functional.cross_entropy(*args)
+    torch.testing.assert_close(loss, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])

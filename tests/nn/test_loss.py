@@ -30,5 +30,5 @@ def test_the_class_weights_are_a_buffer():
     ids=str,
 )
 def test_the_old_spelling_of_reduction(old, reduction):
-    with pytest.warns(UserWarning, match=f"use reduction='{reduction}'"):
+    with pytest.warns(DeprecationWarning, match=f"use reduction='{reduction}'"):
         assert nn.CrossEntropyLoss(**old).reduction == reduction

@@ -1,5 +1,6 @@
 """Cross-entropy of logits and class indices."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ def cross_entropy(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
@@ -31,18 +34,32 @@ def cross_entropy(
         weight: a weight for each class [C]; no gradient is computed for it.
         reduction: "mean", "sum" or "none".
         label_smoothing: s in [0, 1].
+        size_average, reduce: the old spelling of reduction, which it overrules.
 
     Returns: [], for "none" the shape of target; of input's dtype.
     Raises: ShapeError for shapes or hyper-parameters that do not fit, DtypeError for targets that are not int64,
         ClassIndexError for a class outside of the C (on a GPU: a device-side assertion), BackwardError for a weight
         that requires a gradient and for the gradient of the gradient.
     """
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
     if weight is not None and weight.requires_grad and torch.is_grad_enabled():
         raise BackwardError("cross_entropy: weight requires a gradient, which is not computed; pass weight.detach()")
     widened = autocasts(input.device.type) and input.dtype != torch.float64
     dtype = torch.float32 if widened else None
     loss: Tensor = _CrossEntropy.apply(input, target, weight, (ignore_index, reduction, label_smoothing), dtype)
     return loss
+
+
+def legacy_reduction(size_average: bool | None, reduce: bool | None) -> str:
+    """The reduction that its old spelling, of which at least one is given, stands for; with a DeprecationWarning."""
+    if reduce is not None and not reduce:
+        reduction = "none"
+    else:
+        reduction = "mean" if size_average is None or size_average else "sum"
+    message = f"size_average and reduce are deprecated; use reduction={reduction!r}"
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
+    return reduction
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -1,10 +1,9 @@
 """Losses as modules."""
 
-import warnings
-
 from torch import Tensor
 
 from .. import functional as F
+from ..functional.cross_entropy import legacy_reduction
 from ..module import Module
 
 
@@ -16,7 +15,7 @@ class CrossEntropyLoss(Module):
         ignore_index: targets of this value count for nothing.
         reduction: "mean" (weighted), "sum" or "none".
         label_smoothing: share in [0, 1] of the target's mass that is spread evenly over all classes.
-        size_average, reduce: the old spelling of reduction.
+        size_average, reduce: the old spelling of reduction, which it overrules.
     """
 
     weight: Tensor | None
@@ -32,8 +31,7 @@ class CrossEntropyLoss(Module):
     ) -> None:
         super().__init__()
         if size_average is not None or reduce is not None:
-            reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
-            warnings.warn(f"size_average and reduce are deprecated; use reduction={reduction!r}", stacklevel=2)
+            reduction = legacy_reduction(size_average, reduce)
         self.reduction = reduction
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
