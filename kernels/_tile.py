@@ -1,9 +1,23 @@
-"""What several kernels use: the order of programs, offsets, and when offsets take 64 bits."""
+"""What several kernels use: Triton's dtypes, the order of programs, offsets, and when offsets take 64 bits."""
 
 from collections.abc import Sequence
 
+import torch
 import triton
 import triton.language as tl
+
+TL_DTYPES = {
+    torch.float32: tl.float32,
+    torch.float16: tl.float16,
+    torch.bfloat16: tl.bfloat16,
+    torch.float64: tl.float64,
+}
+"""Triton's name of each dtype that kernels compute in."""
+
+
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What sums of `dtype` are kept in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 @triton.jit

@@ -10,11 +10,11 @@ import triton.language as tl
 from torch import Tensor
 
 from . import _tune
-from ._errors import DtypeError, ShapeError
+from ._errors import DtypeError, ShapeError, dtype_name
 from ._launch import launch
 from ._op import FLOATS, op
 from ._strides import merge
-from ._tile import block_offsets, needs_int64
+from ._tile import block_offsets, needs_int64, wide_dtype
 
 
 @dataclass(frozen=True)
@@ -56,24 +56,12 @@ def pick_tile(M: int, N: int, Z: int, axis: int, dtype: torch.dtype, target: _tu
 
 @triton.jit(do_not_specialize=["parts", "bias_N"])
 def _column_sum_kernel(
-    x_ptr,
-    bias_ptr,
-    y_ptr,
-    M,
-    N,
-    parts,
-    bias_N,
-    stride_xz,
-    stride_xm,
-    stride_xn,
-    stride_bias,
-    RELU: tl.constexpr,
-    INT64: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    ROWS: tl.constexpr,
-    AXIS: tl.constexpr,
-):
+    x_ptr, bias_ptr, y_ptr,
+    M, N, parts, bias_N,
+    stride_xz, stride_xm, stride_xn, stride_bias,
+    RELU: tl.constexpr, INT64: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, ROWS: tl.constexpr, AXIS: tl.constexpr,
+):  # fmt: skip
     blocks_n = tl.cdiv(N, BLOCK_N)
     part = tl.program_id(0) // blocks_n
     offs_n = block_offsets(tl.program_id(0) % blocks_n, BLOCK_N, INT64)
@@ -98,7 +86,7 @@ def _column_sum_kernel(
 
 def column_sum_reference(x: Tensor, *, out_dtype: torch.dtype | None = None) -> Tensor:
     _check(x)
-    return x.to(_wide(x.dtype)).sum(dim=tuple(range(x.ndim - 1))).to(out_dtype or x.dtype)
+    return x.to(wide_dtype(x.dtype)).sum(dim=tuple(range(x.ndim - 1))).to(out_dtype or x.dtype)
 
 
 @op(reference=column_sum_reference, flops=lambda x, **_: x.numel())
@@ -151,12 +139,12 @@ class _Stage:
 def _sum_into(y: Tensor, x: Tensor) -> None:
     stages = _stages(x.shape, x.stride(), x.dtype, x.device)
     if not stages:
-        sums = x.new_empty((x.shape[0], x.shape[-1]), dtype=_wide(x.dtype))
+        sums = x.new_empty((x.shape[0], x.shape[-1]), dtype=wide_dtype(x.dtype))
         for i in range(x.shape[0]):
             _sum_into(sums[i], x[i])
         return _sum_into(y, sums)
     for stage in stages:
-        into = y if stage.rows == 1 else x.new_empty((stage.rows, x.shape[-1]), dtype=_wide(x.dtype))
+        into = y if stage.rows == 1 else x.new_empty((stage.rows, x.shape[-1]), dtype=wide_dtype(x.dtype))
         stage.run(x, None, into)
         x = into
 
@@ -174,7 +162,7 @@ def _stages(shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype, devi
     N = shape[-1]
     stages = [_stage(Z, M, N, (stride_xz, stride_xm, stride[-1]), dtype, device)]
     while (rows := stages[-1].rows) > 1:
-        stages.append(_stage(1, rows, N, (0, N, 1), _wide(dtype), device))
+        stages.append(_stage(1, rows, N, (0, N, 1), wide_dtype(dtype), device))
     return stages
 
 
@@ -205,12 +193,8 @@ def _stage(
     )
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 def _check(x: Tensor) -> None:
     if x.ndim < 2:
         raise ShapeError(f"column_sum: x is {tuple(x.shape)}; it needs rows and columns, [..., N]")
     if x.dtype not in FLOATS:
-        raise DtypeError(f"column_sum: x is {str(x.dtype).removeprefix('torch.')}; it takes floating-point tensors")
+        raise DtypeError(f"column_sum: x is {dtype_name(x.dtype)}; it takes floating-point tensors")

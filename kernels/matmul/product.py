@@ -10,48 +10,27 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import _tune
-from .._errors import DtypeError, ShapeError
+from .._errors import DtypeError, ShapeError, dtype_name
 from .._launch import launch
 from .._op import FLOATS, op
 from .._precision import matmul_precision
 from .._strides import merge
-from .._tile import block_offsets, grouped_pid, needs_int64
+from .._tile import TL_DTYPES, block_offsets, grouped_pid, needs_int64, wide_dtype
 from ..column_sum import sum_parts
 from .tiles import pick_tile
 
 _ACTIVATIONS = ("none", "relu")
-_TL = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16, torch.float64: tl.float64}
 
 
 @triton.jit(do_not_specialize=["Y"])
 def _matmul_kernel(
-    a_ptr,
-    b_ptr,
-    bias_ptr,
-    c_ptr,
-    M,
-    N,
-    K,
-    Y,
-    stride_az,
-    stride_ay,
-    stride_am,
-    stride_ak,
-    stride_bz,
-    stride_by,
-    stride_bk,
-    stride_bn,
-    stride_bias,
-    DTYPE: tl.constexpr,
-    PRECISION: tl.constexpr,
-    RELU: tl.constexpr,
-    INT64: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    GROUP_M: tl.constexpr,
-    SPLIT_K: tl.constexpr,
-):
+    a_ptr, b_ptr, bias_ptr, c_ptr,
+    M, N, K, Y,
+    stride_az, stride_ay, stride_am, stride_ak,
+    stride_bz, stride_by, stride_bk, stride_bn, stride_bias,
+    DTYPE: tl.constexpr, PRECISION: tl.constexpr, RELU: tl.constexpr, INT64: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr, SPLIT_K: tl.constexpr,
+):  # fmt: skip
     # One program: a tile of one of Z x Y batch entries and one of SPLIT_K parts of K. c is [Z, Y, SPLIT_K, M, N].
     tiles_m, tiles_n = tl.cdiv(M, BLOCK_M), tl.cdiv(N, BLOCK_N)
     tiles = tiles_m * tiles_n
@@ -100,7 +79,7 @@ def matmul_reference(
 ) -> Tensor:
     bias_shape, bias_dtype = (None, None) if bias is None else (bias.shape, bias.dtype)
     dtype = _check(a.shape, b.shape, bias_shape, activation, (a.dtype, b.dtype, bias_dtype), dtype)
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    wide = wide_dtype(dtype)
     c = torch.matmul(a.to(dtype).to(wide), b.to(dtype).to(wide))
     if bias is not None:
         c = c + bias.to(wide)
@@ -167,9 +146,8 @@ class _Plan:
         if splits == 1:
             launch(_matmul_kernel, self.grid, a, b, bias, c, *self.integers, **self.constexprs)
             return
-        wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         M, N = self.integers[:2]
-        parts = torch.empty((self.batch, splits, M * N), dtype=wide, device=c.device)
+        parts = torch.empty((self.batch, splits, M * N), dtype=wide_dtype(self.dtype), device=c.device)
         launch(_matmul_kernel, self.grid, a, b, None, parts, *self.integers, **{**self.constexprs, "RELU": False})
         sum_parts(parts, c, bias, self.activation)
 
@@ -243,7 +221,7 @@ def _plan(
             bias_stride[0],
         ),
         constexprs={
-            "DTYPE": _TL[dtype],
+            "DTYPE": TL_DTYPES[dtype],
             "PRECISION": precision,
             "RELU": activation == "relu",
             "INT64": int64,
@@ -282,11 +260,7 @@ def _check(
     mixed = [each for each in dtypes if each is not None]
     product = dtype or mixed[0]
     if wrong := [each for each in (*mixed, product) if each not in FLOATS]:
-        raise DtypeError(f"matmul: got {_name(wrong[0])}; it takes {', '.join(map(_name, FLOATS))}")
+        raise DtypeError(f"matmul: got {dtype_name(wrong[0])}; it takes {', '.join(map(dtype_name, FLOATS))}")
     if dtype is None and len(set(mixed)) > 1:
-        raise DtypeError(f"matmul: got {', '.join(map(_name, mixed))}; a, b and bias need to have one dtype")
+        raise DtypeError(f"matmul: got {', '.join(map(dtype_name, mixed))}; a, b and bias need to have one dtype")
     return product
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -21,13 +21,16 @@ class Tile:
     num_stages: int = 1
 
 
+_CPU_BLOCK_K = 256
 # For each kind of device and size of element: tiles, each with the share of the peak that its inner loop can reach.
+# Which of a CPU's tiles is taken depends on the number of threads, and the bits of the result must not: they all step
+# along K by one BLOCK_K.
 _TILES: dict[tuple[str, int], tuple[tuple[Tile, float], ...]] = {
     ("cpu", 2): (
-        (Tile(128, 64, 256), 1.0),
-        (Tile(64, 64, 256), 0.95),
-        (Tile(64, 16, 256), 0.85),
-        (Tile(16, 64, 256), 0.6),
+        (Tile(128, 64, _CPU_BLOCK_K), 1.0),
+        (Tile(64, 64, _CPU_BLOCK_K), 0.95),
+        (Tile(64, 16, _CPU_BLOCK_K), 0.85),
+        (Tile(16, 64, _CPU_BLOCK_K), 0.6),
     ),
     ("gpu", 2): (
         (Tile(128, 256, 64, num_warps=8, num_stages=4), 0.92),
@@ -68,7 +71,10 @@ _MOST_PARTS = 16
 
 
 def pick_tile(M: int, N: int, K: int, Z: int, dtype: torch.dtype, target: Target) -> Tile:
-    """The tile for Z products [M, K] x [K, N]: the measured one, else the one whose busiest unit has least to do."""
+    """The tile for Z products [M, K] x [K, N]: the measured one, else the one whose busiest unit has least to do.
+
+    On a CPU, BLOCK_K and SPLIT_K, and with them the order of every sum, do not depend on `target.units`.
+    """
     if found := measured("matmul", target, dtype, (M, N, K, Z)):
         return Tile(**found)
     tiles = _TILES[target.kind, dtype.itemsize]

@@ -278,9 +278,9 @@ def test_gpu_tiles_compile_and_spill_nothing(capability, dtype, tmp_path):
             continue
         options = asdict(tile)
         warps, stages = options.pop("num_warps"), options.pop("num_stages")
-        constants = {"DTYPE": product._TL[dtype], "PRECISION": "ieee", "RELU": True, "INT64": False, **options}
+        constants = {"DTYPE": product.TL_DTYPES[dtype], "PRECISION": "ieee", "RELU": True, "INT64": False, **options}
         constants |= {"stride_ak": 1, "stride_bk": 1, "stride_bias": 1}
-        types = {name: f"*{product._TL[dtype]}" if name.endswith("_ptr") else "i32" for name in number}
+        types = {name: f"*{product.TL_DTYPES[dtype]}" if name.endswith("_ptr") else "i32" for name in number}
         types |= dict.fromkeys(constants, "constexpr")
         aligned = {number[name]: [["tt.divisibility", 16]] for name in number if name not in constants and name != "Y"}
         source = ASTSource(kernel, types, {number[name]: value for name, value in constants.items()}, aligned)
