@@ -1,23 +1,16 @@
 """The correlation that conv2d and its grad input are both made of, as an implicit matrix product or directly."""
 
 from dataclasses import asdict
-from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 
-from .._tile import block_offsets
+from .._tile import TL_DTYPES, block_offsets
 from .._tune import target
-from .geometry import channels_last, needs_int64
+from .geometry import needs_int64
+from .plan import Call, Operand
 from .tiles import pick_direct_tile, pick_tile
-
-TL_DTYPES = {
-    torch.float32: tl.float32,
-    torch.float16: tl.float16,
-    torch.bfloat16: tl.bfloat16,
-    torch.float64: tl.float64,
-}
 
 VARYING = [*"NHWPQRS", "step_h", "step_w", "first_h", "first_w", "tap_h", "tap_w", "stride_bias", "part_pixels"]
 """Arguments whose value no kernel is compiled for: one kernel serves images of all sizes, and kernels of all sizes."""
@@ -29,48 +22,14 @@ VARYING = [*"NHWPQRS", "step_h", "step_w", "first_h", "first_w", "tap_h", "tap_w
 
 @triton.jit(do_not_specialize=VARYING)
 def _correlate_kernel(
-    x_ptr,
-    w_ptr,
-    bias_ptr,
-    y_ptr,
-    N,
-    C,
-    K,
-    H,
-    W,
-    P,
-    Q,
-    R,
-    S,
-    stride_xn,
-    stride_xc,
-    stride_xh,
-    stride_xw,
-    stride_wg,
-    stride_wk,
-    stride_wc,
-    stride_wr,
-    stride_ws,
-    stride_yn,
-    stride_yk,
-    stride_yp,
-    stride_yq,
-    stride_bias,
-    step_h,
-    step_w,
-    first_h,
-    first_w,
-    tap_h,
-    tap_w,
-    FLAT: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr,
-    INT64: tl.constexpr,
-    DTYPE: tl.constexpr,
-    PRECISION: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
+    x_ptr, w_ptr, bias_ptr, y_ptr,
+    N, C, K, H, W, P, Q, R, S,
+    stride_xn, stride_xc, stride_xh, stride_xw, stride_wg, stride_wk, stride_wc, stride_wr, stride_ws,
+    stride_yn, stride_yk, stride_yp, stride_yq, stride_bias,
+    step_h, step_w, first_h, first_w, tap_h, tap_w,
+    FLAT: tl.constexpr, CHANNELS_LAST: tl.constexpr, INT64: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
     PIXELS: tl.constexpr = 1 if CHANNELS_LAST else 0
     CHANNELS: tl.constexpr = 0 if CHANNELS_LAST else 1
     ACC: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
@@ -101,8 +60,7 @@ def _correlate_kernel(
             columns = c * stride_xc + r * (tap_h * stride_xh) + s * (tap_w * stride_xw)
             h = tl.expand_dims(row_h, PIXELS) + tl.expand_dims(r * tap_h, CHANNELS)
             w = tl.expand_dims(row_w, PIXELS) + tl.expand_dims(s * tap_w, CHANNELS)
-            ok = (h >= 0) & (h < H) & (w >= 0) & (w < W)
-            ok = ok & tl.expand_dims(m_ok, PIXELS) & tl.expand_dims(i_ok, CHANNELS)
+            ok = inside(h, w, H, W) & tl.expand_dims(m_ok, PIXELS) & tl.expand_dims(i_ok, CHANNELS)
             x = tl.load(x_ptr + tl.expand_dims(rows, PIXELS) + tl.expand_dims(columns, CHANNELS), mask=ok, other=0.0)
             columns = c * stride_wc + r * stride_wr + s * stride_ws
             ok = w_ok & tl.expand_dims(i_ok, PIXELS)
@@ -115,7 +73,7 @@ def _correlate_kernel(
             r, s = tap // S, tap % S
             c_ok = c < C
             h, w = row_h + r * tap_h, row_w + s * tap_w
-            ok = m_ok & (h >= 0) & (h < H) & (w >= 0) & (w < W)
+            ok = m_ok & inside(h, w, H, W)
             taps = rows + (r * tap_h * stride_xh + s * tap_w * stride_xw)
             x_ptrs = x_ptr + tl.expand_dims(taps, PIXELS) + tl.expand_dims(c, CHANNELS) * stride_xc
             x = tl.load(x_ptrs, mask=tl.expand_dims(ok, PIXELS) & tl.expand_dims(c_ok, CHANNELS), other=0.0)
@@ -124,13 +82,10 @@ def _correlate_kernel(
             weight = tl.load(w_ptrs + tl.expand_dims(columns, PIXELS), mask=ok, other=0.0)
             acc = _multiply(x.to(DTYPE), weight.to(DTYPE), acc, CHANNELS_LAST, PRECISION)
 
-    if bias_ptr is not None:
-        bias = tl.load(bias_ptr + (group * K + offs_k) * stride_bias, mask=k_ok, other=0.0)
-        acc += tl.expand_dims(bias.to(ACC), CHANNELS)
-    y_rows = n * stride_yn + p * stride_yp + q * stride_yq
-    y_ptr += group * K * stride_yk
-    y_ptrs = y_ptr + tl.expand_dims(y_rows, PIXELS) + tl.expand_dims(offs_k, CHANNELS) * stride_yk
-    tl.store(y_ptrs, acc.to(y_ptr.dtype.element_ty), mask=tl.expand_dims(m_ok, PIXELS) & w_ok)
+    _store(
+        acc, bias_ptr, y_ptr, group * K, offs_k, k_ok, n, p, q, m_ok,
+        stride_bias, stride_yn, stride_yk, stride_yp, stride_yq, CHANNELS_LAST,
+    )  # fmt: skip
 
 
 @triton.jit
@@ -143,6 +98,12 @@ def split_pixels(offs_m, P, Q):
 
 
 @triton.jit
+def inside(h, w, H, W):
+    """Whether pixels are of the image, and not of its padding."""
+    return (h >= 0) & (h < H) & (w >= 0) & (w < W)
+
+
+@triton.jit
 def _multiply(x, weight, acc, CHANNELS_LAST: tl.constexpr, PRECISION: tl.constexpr):
     if CHANNELS_LAST:
         return tl.dot(x, weight, acc, input_precision=PRECISION, out_dtype=acc.dtype)
@@ -150,48 +111,33 @@ def _multiply(x, weight, acc, CHANNELS_LAST: tl.constexpr, PRECISION: tl.constex
         return tl.dot(weight, x, acc, input_precision=PRECISION, out_dtype=acc.dtype)
 
 
+@triton.jit
+def _store(
+    acc, bias_ptr, y_ptr, first_k, offs_k, k_ok, n, p, q, m_ok,
+    stride_bias, stride_yn, stride_yk, stride_yp, stride_yq, CHANNELS_LAST: tl.constexpr,
+):  # fmt: skip
+    """acc + bias to pixels (n, p, q) of the channels first_k + offs_k."""
+    PIXELS: tl.constexpr = 1 if CHANNELS_LAST else 0
+    CHANNELS: tl.constexpr = 0 if CHANNELS_LAST else 1
+    if bias_ptr is not None:
+        bias = tl.load(bias_ptr + (first_k + offs_k) * stride_bias, mask=k_ok, other=0.0)
+        acc += tl.expand_dims(bias.to(acc.dtype), CHANNELS)
+    rows = n * stride_yn + p * stride_yp + q * stride_yq
+    y_ptr += first_k * stride_yk
+    y_ptrs = y_ptr + tl.expand_dims(rows, PIXELS) + tl.expand_dims(offs_k, CHANNELS) * stride_yk
+    tl.store(y_ptrs, acc.to(y_ptr.dtype.element_ty), mask=tl.expand_dims(m_ok, PIXELS) & tl.expand_dims(k_ok, CHANNELS))
+
+
 @triton.jit(do_not_specialize=VARYING)
 def _correlate_direct_kernel(
-    x_ptr,
-    w_ptr,
-    bias_ptr,
-    y_ptr,
-    N,
-    C,
-    K,
-    H,
-    W,
-    P,
-    Q,
-    R,
-    S,
-    stride_xn,
-    stride_xc,
-    stride_xh,
-    stride_xw,
-    stride_wg,
-    stride_wk,
-    stride_wc,
-    stride_wr,
-    stride_ws,
-    stride_yn,
-    stride_yk,
-    stride_yp,
-    stride_yq,
-    stride_bias,
-    step_h,
-    step_w,
-    first_h,
-    first_w,
-    tap_h,
-    tap_w,
-    GROUPS: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr,
-    INT64: tl.constexpr,
-    DTYPE: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
+    x_ptr, w_ptr, bias_ptr, y_ptr,
+    N, C, K, H, W, P, Q, R, S,
+    stride_xn, stride_xc, stride_xh, stride_xw, stride_wg, stride_wk, stride_wc, stride_wr, stride_ws,
+    stride_yn, stride_yk, stride_yp, stride_yq, stride_bias,
+    step_h, step_w, first_h, first_w, tap_h, tap_w,
+    GROUPS: tl.constexpr, CHANNELS_LAST: tl.constexpr, INT64: tl.constexpr, DTYPE: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
     # For groups of so few channels that a matrix product would be mostly padding: offs_k runs over those of all groups.
     PIXELS: tl.constexpr = 1 if CHANNELS_LAST else 0
     CHANNELS: tl.constexpr = 0 if CHANNELS_LAST else 1
@@ -210,40 +156,16 @@ def _correlate_direct_kernel(
         c, tap = i % C, i // C
         r, s = tap // S, tap % S
         h, w = row_h + r * tap_h, row_w + s * tap_w
-        ok = m_ok & (h >= 0) & (h < H) & (w >= 0) & (w < W)
+        ok = m_ok & inside(h, w, H, W)
         taps = rows + (r * tap_h * stride_xh + s * tap_w * stride_xw + c * stride_xc)
         ok = tl.expand_dims(ok, PIXELS) & tl.expand_dims(k_ok, CHANNELS)
         x = tl.load(x_ptrs + tl.expand_dims(taps, PIXELS), mask=ok, other=0.0).to(DTYPE).to(ACC)
         weight = tl.load(w_ptrs + (c * stride_wc + r * stride_wr + s * stride_ws), mask=k_ok, other=0.0)
         acc += x * tl.expand_dims(weight.to(DTYPE).to(ACC), CHANNELS)
-    if bias_ptr is not None:
-        bias = tl.load(bias_ptr + offs_k * stride_bias, mask=k_ok, other=0.0)
-        acc += tl.expand_dims(bias.to(ACC), CHANNELS)
-    y_rows = n * stride_yn + p * stride_yp + q * stride_yq
-    y_ptrs = y_ptr + tl.expand_dims(y_rows, PIXELS) + tl.expand_dims(offs_k, CHANNELS) * stride_yk
-    tl.store(y_ptrs, acc.to(y_ptr.dtype.element_ty), mask=tl.expand_dims(m_ok, PIXELS) & tl.expand_dims(k_ok, CHANNELS))
-
-
-class Operand(NamedTuple):
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    @property
-    def channels_contiguous(self) -> bool:
-        return channels_last(*self) or self.strides[1] == 1
-
-    @property
-    def far(self) -> bool:
-        return needs_int64(*self)
-
-
-class Call(NamedTuple):
-    """What a launch takes beside its tensors."""
-
-    kernel: Any
-    grid: tuple[int, ...]
-    sizes: tuple[int, ...]
-    constexprs: dict[str, Any]
+    _store(
+        acc, bias_ptr, y_ptr, 0, offs_k, k_ok, n, p, q, m_ok,
+        stride_bias, stride_yn, stride_yk, stride_yp, stride_yq, CHANNELS_LAST,
+    )  # fmt: skip
 
 
 def direct(groups: int, K: int, C: int) -> bool:
@@ -281,25 +203,8 @@ def correlate_call(
     if R * S == 0:
         R, S, C = 1, 1, 0
     M = N * P * Q
-    sizes = (
-        N,
-        C,
-        K,
-        H,
-        W,
-        P,
-        Q,
-        R,
-        S,
-        *x.strides,
-        by_group,
-        *weight.strides,
-        *y.strides,
-        stride_bias,
-        *step,
-        *first,
-        *tap,
-    )
+    strides = (*x.strides, by_group, *weight.strides, *y.strides, stride_bias)
+    sizes = (N, C, K, H, W, P, Q, R, S, *strides, *step, *first, *tap)
     last = x.channels_contiguous
     int64 = x.far or y.far or needs_int64((groups, *weight.shape), (by_group, *weight.strides))
     constexprs = {"CHANNELS_LAST": last, "INT64": int64, "DTYPE": TL_DTYPES[dtype]}
@@ -309,7 +214,7 @@ def correlate_call(
         return Call(_correlate_direct_kernel, grid, sizes, {"GROUPS": groups, **constexprs, **asdict(elements)})
     together = flat(C, R, S)
     layout = "channels_last" if last else ""
-    tile = pick_tile("conv2d", M, K, C * R * S if together else C, dtype, target(device), layout)
+    tile = pick_tile("conv2d", M, K, C * R * S if together else C, together, dtype, target(device), layout)
     grid = (triton.cdiv(M, tile.BLOCK_M) * triton.cdiv(K, tile.BLOCK_K), groups)
     return Call(
         _correlate_kernel, grid, sizes, {**constexprs, "FLAT": together, "PRECISION": precision, **asdict(tile)}

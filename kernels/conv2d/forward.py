@@ -8,19 +8,10 @@ from torch import Tensor
 
 from .._launch import launch
 from .._op import op
-from .._precision import conv_precision
-from .correlate import Call, Operand, correlate_call
-from .geometry import (
-    Padding,
-    Pair,
-    channels_last,
-    check_bias,
-    format_strides,
-    geometry,
-    hashable,
-    product_dtype,
-    wide_dtype,
-)
+from .._tile import wide_dtype
+from .correlate import correlate_call
+from .geometry import Padding, Pair, geometry, hashable
+from .plan import Call, Given, Operand, checked, key, result
 
 
 def conv2d_reference(
@@ -34,13 +25,12 @@ def conv2d_reference(
     *,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    geometry("conv2d", x.shape, weight.shape, hashable(stride), hashable(padding), hashable(dilation), groups)
-    dtype = product_dtype("conv2d", dtype, x=x.dtype, weight=weight.dtype, bias=None if bias is None else bias.dtype)
-    check_bias("conv2d", None if bias is None else bias.shape, weight.shape)
+    steps = (stride, padding, dilation, groups)
+    _, dtype = checked("conv2d", x.shape, weight.shape, steps, dtype, x=x, weight=weight, bias=bias)
     wide = wide_dtype(dtype)
     bias = None if bias is None else bias.to(wide)
     x, weight = x.to(dtype).to(wide), weight.to(dtype).to(wide)
-    return torch.conv2d(x, weight, bias, stride, padding, dilation, groups).to(dtype)
+    return torch.conv2d(x, weight, bias, *steps).to(dtype)
 
 
 def _flops(x: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, dtype: torch.dtype | None = None) -> int:
@@ -78,69 +68,38 @@ def conv2d(
 
     Raises: ShapeError for sizes that do not fit, DtypeError for operands of several dtypes where `dtype` is None.
     """
-    plan = _plan(
-        x.shape,
-        x.stride(),
-        x.dtype,
-        weight.shape,
-        weight.stride(),
-        weight.dtype,
-        bias if bias is None else (bias.shape, bias.stride(), bias.dtype),
-        hashable(stride),
-        hashable(padding),
-        hashable(dilation),
-        groups,
-        dtype,
-        conv_precision(dtype or x.dtype),
-        x.device,
-    )
-    y = torch.empty_strided(plan.y.shape, plan.y.strides, dtype=plan.dtype, device=x.device)
+    plan = _plan(key(x, weight, bias, stride, padding, dilation, groups, dtype))
+    y = plan.y.empty(x.device)
     launch(plan.call.kernel, plan.call.grid, x, weight, bias, y, *plan.call.sizes, **plan.call.constexprs)
     return y
 
 
 class _Plan(NamedTuple):
     y: Operand
-    dtype: torch.dtype
     call: Call
 
 
 @functools.lru_cache(maxsize=4096)
-def _plan(
-    x: tuple[int, ...],
-    x_strides: tuple[int, ...],
-    x_dtype: torch.dtype,
-    weight: tuple[int, ...],
-    w_strides: tuple[int, ...],
-    w_dtype: torch.dtype,
-    bias: tuple[tuple[int, ...], tuple[int, ...], torch.dtype] | None,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    dtype: torch.dtype | None,
-    precision: str,
-    device: torch.device,
-) -> _Plan:
+def _plan(by: tuple[Any, ...]) -> _Plan:
     """Checks a call and says what it allocates and launches."""
-    conv = geometry("conv2d", x, weight, stride, padding, dilation, groups)
-    dtype = product_dtype("conv2d", dtype, x=x_dtype, weight=w_dtype, bias=bias and bias[2])
-    check_bias("conv2d", bias and bias[0], weight)
-    last = channels_last(x, x_strides) or channels_last(weight, w_strides)
-    y = Operand(conv.out_shape, format_strides(conv.out_shape, last))
-    h, w, k = conv.h, conv.w, conv.K // groups
+    of = Given.by(by)
+    x, weight, steps = of.left, of.right, of.steps
+    bias = of.other and Operand(*of.other)
+    conv, dtype = checked("conv2d", x.shape, weight.shape, steps, of.dtype, x=x, weight=weight, bias=bias)
+    y = result(conv.out_shape, dtype, x, weight)
+    h, w, k = conv.h, conv.w, conv.K // conv.groups
     call = correlate_call(
-        Operand(x, x_strides),
-        Operand((k, *weight[1:]), w_strides),
-        k * w_strides[0],
+        x,
+        weight._replace(shape=(k, *weight.shape[1:])),
+        k * weight.strides[0],
         y,
-        bias[1][0] if bias else 0,
-        groups,
+        bias.strides[0] if bias else 0,
+        conv.groups,
         (h.stride, w.stride),
         (-h.pad, -w.pad),
         (h.dilation, w.dilation),
         dtype,
-        precision,
-        device,
+        of.precision,
+        of.device,
     )
-    return _Plan(y, dtype, call)
+    return _Plan(y, call)

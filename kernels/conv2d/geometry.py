@@ -5,10 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
-
-from .._errors import DtypeError, ShapeError
-from .._op import FLOATS
+from .._errors import ShapeError
 
 Pair = int | tuple[int, int]
 Padding = Pair | str
@@ -134,35 +131,6 @@ def _padding(
 def hashable(value: Any) -> Any:
     """A list as a tuple, so that a plan can be kept by it."""
     return tuple(value) if type(value) is list else value
-
-
-def product_dtype(op: str, dtype: torch.dtype | None, **operands: torch.dtype | None) -> torch.dtype:
-    """The dtype of the products: `dtype`, or else the one that all operands have; DtypeError where they differ."""
-    present = {name: d for name, d in operands.items() if d is not None}
-    if dtype is None and len(set(present.values())) > 1:
-        each = ", ".join(f"{name} is {str(d).removeprefix('torch.')}" for name, d in present.items())
-        raise DtypeError(f"{op}: {each}; the operands must have one dtype")
-    for name, d in {**present, "dtype": dtype or next(iter(present.values()))}.items():
-        if d not in FLOATS:
-            raise DtypeError(f"{op}: {name} is {str(d).removeprefix('torch.')}; it takes floating-point tensors")
-    return dtype or next(iter(present.values()))
-
-
-def check_bias(op: str, bias: tuple[int, ...] | None, weight: tuple[int, ...]) -> None:
-    """Raises ShapeError for a bias that is not one value for each output channel."""
-    if bias is not None and tuple(bias) != (weight[0],):
-        raise ShapeError(f"{op}: bias is {tuple(bias)} and weight {tuple(weight)}; bias must be ({weight[0]},)")
-
-
-def check_grad(op: str, grad: tuple[int, ...], conv: Geometry) -> None:
-    """Raises ShapeError for an incoming gradient that is not of the shape of the result."""
-    if tuple(grad) != conv.out_shape:
-        raise ShapeError(f"{op}: grad is {tuple(grad)}; the result of this convolution is {conv.out_shape}")
-
-
-def wide_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What products of `dtype` are summed in."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def channels_last(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:

@@ -9,21 +9,11 @@ from torch import Tensor
 
 from .._launch import launch
 from .._op import op
-from .._precision import conv_precision
-from .correlate import Call, Operand, correlate_call
+from .._tile import wide_dtype
+from .correlate import correlate_call
 from .forward import conv2d_reference
-from .geometry import (
-    Axis,
-    Padding,
-    Pair,
-    channels_last,
-    check_grad,
-    format_strides,
-    geometry,
-    hashable,
-    product_dtype,
-    wide_dtype,
-)
+from .geometry import Axis, Padding, Pair, geometry, hashable
+from .plan import Call, Given, Operand, checked, key, result
 
 
 def conv2d_grad_input_reference(
@@ -38,15 +28,13 @@ def conv2d_grad_input_reference(
     dtype: torch.dtype | None = None,
     out_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    steps = hashable(stride), hashable(padding), hashable(dilation)
-    conv = geometry("conv2d_grad_input", tuple(shape), weight.shape, *steps, groups)
-    check_grad("conv2d_grad_input", grad.shape, conv)
-    dtype = product_dtype("conv2d_grad_input", dtype, grad=grad.dtype, weight=weight.dtype)
+    steps = (stride, padding, dilation, groups)
+    _, dtype = checked("conv2d_grad_input", shape, weight.shape, steps, dtype, grad=grad, weight=weight)
     wide = wide_dtype(dtype)
     grad, weight = grad.detach().to(dtype).to(wide), weight.detach().to(dtype).to(wide)
     with torch.enable_grad():
         x = torch.zeros(shape, dtype=wide, device=grad.device, requires_grad=True)
-        y = conv2d_reference(x, weight, None, stride, padding, dilation, groups)
+        y = conv2d_reference(x, weight, None, *steps)
         (dx,) = torch.autograd.grad(y, x, grad)
     return dx.to(out_dtype or dtype)
 
@@ -87,23 +75,8 @@ def conv2d_grad_input(
 
     Raises: ShapeError for sizes that do not fit, DtypeError for operands of several dtypes where `dtype` is None.
     """
-    plan = _plan(
-        grad.shape,
-        grad.stride(),
-        grad.dtype,
-        weight.shape,
-        weight.stride(),
-        weight.dtype,
-        tuple(shape),
-        hashable(stride),
-        hashable(padding),
-        hashable(dilation),
-        groups,
-        dtype,
-        conv_precision(dtype or grad.dtype),
-        grad.device,
-    )
-    dx = torch.empty_strided(plan.dx.shape, plan.dx.strides, dtype=out_dtype or plan.dtype, device=grad.device)
+    plan = _plan(key(grad, weight, shape, stride, padding, dilation, groups, dtype))
+    dx = plan.dx.empty(grad.device, out_dtype)
     for phase in plan.phases:
         taps = weight[:, :, phase.tap_h :, phase.tap_w :] if phase.tap_h or phase.tap_w else weight
         pixels = dx[:, :, phase.pixel_h :, phase.pixel_w :] if phase.pixel_h or phase.pixel_w else dx
@@ -124,59 +97,39 @@ class _Phase(NamedTuple):
 
 class _Plan(NamedTuple):
     dx: Operand
-    dtype: torch.dtype
     phases: list[_Phase]
 
 
 @functools.lru_cache(maxsize=4096)
-def _plan(
-    grad: tuple[int, ...],
-    grad_strides: tuple[int, ...],
-    grad_dtype: torch.dtype,
-    weight: tuple[int, ...],
-    w_strides: tuple[int, ...],
-    w_dtype: torch.dtype,
-    shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    dtype: torch.dtype | None,
-    precision: str,
-    device: torch.device,
-) -> _Plan:
+def _plan(by: tuple[Any, ...]) -> _Plan:
     """Checks a call and says what it allocates and launches."""
-    conv = geometry("conv2d_grad_input", shape, weight, stride, padding, dilation, groups)
-    check_grad("conv2d_grad_input", grad, conv)
-    dtype = product_dtype("conv2d_grad_input", dtype, grad=grad_dtype, weight=w_dtype)
-    last = channels_last(grad, grad_strides) or channels_last(weight, w_strides)
-    dx = Operand(conv.in_shape, format_strides(conv.in_shape, last))
-    k, (N, C, _, _) = conv.K // groups, conv.in_shape
-    sk, sc, sr, ss = w_strides
+    of = Given.by(by)
+    grad, weight, shape, steps = of.left, of.right, of.other, of.steps
+    conv, dtype = checked("conv2d_grad_input", shape, weight.shape, steps, of.dtype, grad=grad, weight=weight)
+    dx = result(conv.in_shape, dtype, grad, weight)
+    k, (N, C, _, _) = conv.K // conv.groups, conv.in_shape
+    (sk, sc, sr, ss), (dn, dc, dh, dw) = weight.strides, dx.strides
     phases = []
     for h in along(conv.h):
         for w in along(conv.w):
             call = correlate_call(
-                Operand(grad, grad_strides),
-                Operand((C // groups, k, h.taps, w.taps), (sc, sk, sr * h.tap_step, ss * w.tap_step)),
+                grad,
+                Operand((C // conv.groups, k, h.taps, w.taps), (sc, sk, sr * h.tap_step, ss * w.tap_step), dtype),
                 k * sk,
-                Operand(
-                    (N, C, h.pixels, w.pixels),
-                    (*dx.strides[:2], dx.strides[2] * conv.h.stride, dx.strides[3] * conv.w.stride),
-                ),
+                Operand((N, C, h.pixels, w.pixels), (dn, dc, dh * conv.h.stride, dw * conv.w.stride), dtype),
                 0,
-                groups,
+                conv.groups,
                 (1, 1),
                 (h.first, w.first),
                 (h.tap, w.tap),
                 dtype,
-                precision,
-                device,
+                of.precision,
+                of.device,
             )
             # Where no tap touches a phase, there is no weight to point at.
             tap_h, tap_w = (h.lowest, w.lowest) if h.taps and w.taps else (0, 0)
             phases.append(_Phase(h.phase, w.phase, tap_h, tap_w, call))
-    return _Plan(dx, dtype, phases)
+    return _Plan(dx, phases)
 
 
 class AxisPhase(NamedTuple):

@@ -11,23 +11,13 @@ from torch import Tensor
 
 from .._launch import Grid, launch
 from .._op import op
-from .._precision import conv_precision
-from .._tile import block_offsets
+from .._tile import TL_DTYPES, block_offsets, wide_dtype
 from .._tune import target
 from ..column_sum import sum_parts
-from .correlate import TL_DTYPES, VARYING, Call, Operand, direct, flat, split_pixels
+from .correlate import VARYING, direct, flat, inside, split_pixels
 from .forward import conv2d_reference
-from .geometry import (
-    Padding,
-    Pair,
-    channels_last,
-    check_grad,
-    format_strides,
-    geometry,
-    hashable,
-    product_dtype,
-    wide_dtype,
-)
+from .geometry import Padding, Pair, geometry, hashable
+from .plan import Call, Given, Operand, checked, key, result
 from .tiles import pick_direct_tile, pick_split, pick_tile
 
 # Both kernels: part s of the pixels goes to row s of dw, [SPLIT, K, C, R, S]; C and K are the channels of one group.
@@ -35,48 +25,15 @@ from .tiles import pick_direct_tile, pick_split, pick_tile
 
 @triton.jit(do_not_specialize=VARYING)
 def _grad_weight_kernel(
-    dy_ptr,
-    x_ptr,
-    dw_ptr,
-    N,
-    C,
-    K,
-    H,
-    W,
-    P,
-    Q,
-    R,
-    S,
-    part_pixels,
-    stride_dyn,
-    stride_dyk,
-    stride_dyp,
-    stride_dyq,
-    stride_xn,
-    stride_xc,
-    stride_xh,
-    stride_xw,
-    stride_dws,
-    stride_dwk,
-    stride_dwc,
-    stride_dwr,
-    stride_dwt,
-    step_h,
-    step_w,
-    first_h,
-    first_w,
-    tap_h,
-    tap_w,
-    FLAT: tl.constexpr,
-    GRAD_LAST: tl.constexpr,
-    X_LAST: tl.constexpr,
-    INT64: tl.constexpr,
-    DTYPE: tl.constexpr,
-    PRECISION: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
+    dy_ptr, x_ptr, dw_ptr,
+    N, C, K, H, W, P, Q, R, S, part_pixels,
+    stride_dyn, stride_dyk, stride_dyp, stride_dyq, stride_xn, stride_xc, stride_xh, stride_xw,
+    stride_dws, stride_dwk, stride_dwc, stride_dwr, stride_dwt,
+    step_h, step_w, first_h, first_w, tap_h, tap_w,
+    FLAT: tl.constexpr, GRAD_LAST: tl.constexpr, X_LAST: tl.constexpr,
+    INT64: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
     # One program: BLOCK_K output channels by BLOCK_C input channels of one tap; where FLAT, by a row of (c, r, s).
     # Tiles are read as [pixels, channels] where these are contiguous in memory, else as [channels, pixels].
     PIXELS: tl.constexpr = 1 if X_LAST else 0
@@ -114,10 +71,10 @@ def _grad_weight_kernel(
         if FLAT:
             h = tl.expand_dims(row_h, PIXELS) + tl.expand_dims(r * tap_h, COLUMNS)
             w = tl.expand_dims(row_w, PIXELS) + tl.expand_dims(s * tap_w, COLUMNS)
-            ok = (h >= 0) & (h < H) & (w >= 0) & (w < W) & tl.expand_dims(m_ok, PIXELS) & tl.expand_dims(c_ok, COLUMNS)
+            ok = inside(h, w, H, W) & tl.expand_dims(m_ok, PIXELS) & tl.expand_dims(c_ok, COLUMNS)
         else:
             h, w = row_h + r * tap_h, row_w + s * tap_w
-            ok = m_ok & (h >= 0) & (h < H) & (w >= 0) & (w < W)
+            ok = m_ok & inside(h, w, H, W)
             ok = tl.expand_dims(ok, PIXELS) & tl.expand_dims(c_ok, COLUMNS)
         x = tl.load(x_ptr + tl.expand_dims(rows, PIXELS) + tl.expand_dims(columns, COLUMNS), mask=ok, other=0.0)
         dy_rows = n * stride_dyn + p * stride_dyp + q * stride_dyq
@@ -136,45 +93,14 @@ def _grad_weight_kernel(
 
 @triton.jit(do_not_specialize=VARYING)
 def _grad_weight_direct_kernel(
-    dy_ptr,
-    x_ptr,
-    dw_ptr,
-    N,
-    C,
-    K,
-    H,
-    W,
-    P,
-    Q,
-    R,
-    S,
-    part_pixels,
-    stride_dyn,
-    stride_dyk,
-    stride_dyp,
-    stride_dyq,
-    stride_xn,
-    stride_xc,
-    stride_xh,
-    stride_xw,
-    stride_dws,
-    stride_dwk,
-    stride_dwc,
-    stride_dwr,
-    stride_dwt,
-    step_h,
-    step_w,
-    first_h,
-    first_w,
-    tap_h,
-    tap_w,
-    GROUPS: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr,
-    INT64: tl.constexpr,
-    DTYPE: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
+    dy_ptr, x_ptr, dw_ptr,
+    N, C, K, H, W, P, Q, R, S, part_pixels,
+    stride_dyn, stride_dyk, stride_dyp, stride_dyq, stride_xn, stride_xc, stride_xh, stride_xw,
+    stride_dws, stride_dwk, stride_dwc, stride_dwr, stride_dwt,
+    step_h, step_w, first_h, first_w, tap_h, tap_w,
+    GROUPS: tl.constexpr, CHANNELS_LAST: tl.constexpr, INT64: tl.constexpr, DTYPE: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
     # One program: one (c, r, s) of BLOCK_K output channels of all groups.
     PIXELS: tl.constexpr = 1 if CHANNELS_LAST else 0
     CHANNELS: tl.constexpr = 0 if CHANNELS_LAST else 1
@@ -193,7 +119,7 @@ def _grad_weight_direct_kernel(
         offs_m = start + block_offsets(0, BLOCK_M, INT64)
         n, p, q = split_pixels(offs_m, P, Q)
         h, w = p * step_h + first_h + r * tap_h, q * step_w + first_w + s * tap_w
-        ok = (offs_m < last) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
+        ok = (offs_m < last) & inside(h, w, H, W)
         ok = tl.expand_dims(ok, PIXELS) & tl.expand_dims(k_ok, CHANNELS)
         rows = n * stride_xn + h * stride_xh + w * stride_xw
         x = tl.load(x_ptrs + tl.expand_dims(rows, PIXELS), mask=ok, other=0.0)
@@ -217,15 +143,13 @@ def conv2d_grad_weight_reference(
     dtype: torch.dtype | None = None,
     out_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    steps = hashable(stride), hashable(padding), hashable(dilation)
-    conv = geometry("conv2d_grad_weight", x.shape, tuple(shape), *steps, groups)
-    check_grad("conv2d_grad_weight", grad.shape, conv)
-    dtype = product_dtype("conv2d_grad_weight", dtype, grad=grad.dtype, x=x.dtype)
+    steps = (stride, padding, dilation, groups)
+    _, dtype = checked("conv2d_grad_weight", x.shape, shape, steps, dtype, grad=grad, x=x)
     wide = wide_dtype(dtype)
     grad, x = grad.detach().to(dtype).to(wide), x.detach().to(dtype).to(wide)
     with torch.enable_grad():
         weight = torch.zeros(shape, dtype=wide, device=grad.device, requires_grad=True)
-        y = conv2d_reference(x, weight, None, stride, padding, dilation, groups)
+        y = conv2d_reference(x, weight, None, *steps)
         (dw,) = torch.autograd.grad(y, weight, grad)
     return dw.to(out_dtype or dtype)
 
@@ -265,26 +189,10 @@ def conv2d_grad_weight(
 
     Raises: ShapeError for sizes that do not fit, DtypeError for operands of several dtypes where `dtype` is None.
     """
-    plan = _plan(
-        grad.shape,
-        grad.stride(),
-        grad.dtype,
-        x.shape,
-        x.stride(),
-        x.dtype,
-        tuple(shape),
-        hashable(stride),
-        hashable(padding),
-        hashable(dilation),
-        groups,
-        dtype,
-        conv_precision(dtype or grad.dtype),
-        grad.device,
-    )
-    call = plan.call
-    dw = torch.empty_strided(plan.dw.shape, plan.dw.strides, dtype=out_dtype or plan.dtype, device=grad.device)
+    plan = _plan(key(grad, x, shape, stride, padding, dilation, groups, dtype))
+    call, dw = plan.call, plan.dw.empty(grad.device, out_dtype)
     split, numel = call.grid[1], dw.numel()
-    parts = dw if split == 1 else torch.empty((1, split, numel), dtype=wide_dtype(plan.dtype), device=grad.device)
+    parts = dw if split == 1 else torch.empty((1, split, numel), dtype=wide_dtype(plan.dw.dtype), device=grad.device)
     launch(call.kernel, call.grid, grad, x, parts, *call.sizes, **call.constexprs)
     if split > 1:
         sum_parts(parts, dw.as_strided((1, numel), (numel, 1)))
@@ -293,56 +201,37 @@ def conv2d_grad_weight(
 
 class _Plan(NamedTuple):
     dw: Operand
-    dtype: torch.dtype
     call: Call
 
 
 @functools.lru_cache(maxsize=4096)
-def _plan(
-    grad: tuple[int, ...],
-    grad_strides: tuple[int, ...],
-    grad_dtype: torch.dtype,
-    x: tuple[int, ...],
-    x_strides: tuple[int, ...],
-    x_dtype: torch.dtype,
-    shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    dtype: torch.dtype | None,
-    precision: str,
-    device: torch.device,
-) -> _Plan:
+def _plan(by: tuple[Any, ...]) -> _Plan:
     """Checks a call and says what it allocates and launches."""
-    conv = geometry("conv2d_grad_weight", x, shape, stride, padding, dilation, groups)
-    check_grad("conv2d_grad_weight", grad, conv)
-    dtype = product_dtype("conv2d_grad_weight", dtype, grad=grad_dtype, x=x_dtype)
-    dy, image, (N, _, P, Q) = Operand(grad, grad_strides), Operand(x, x_strides), grad
-    dw = Operand(shape, format_strides(shape, channels_last(grad, grad_strides) or channels_last(x, x_strides)))
-    h, w, K, C = conv.h, conv.w, conv.K // groups, conv.C // groups
-    R, S, M, on = h.taps, w.taps, N * P * Q, target(device)
-    constexprs: dict[str, Any] = {
-        "INT64": dy.far or image.far or dw.far,
-        "DTYPE": TL_DTYPES[dtype],
-    }
+    of = Given.by(by)
+    grad, x, shape, on = of.left, of.right, of.other, target(of.device)
+    conv, dtype = checked("conv2d_grad_weight", x.shape, shape, of.steps, of.dtype, grad=grad, x=x)
+    dw = result(shape, dtype, grad, x)
+    h, w, groups, K, C = conv.h, conv.w, conv.groups, conv.K // conv.groups, conv.C // conv.groups
+    N, _, P, Q = conv.out_shape
+    R, S, M = h.taps, w.taps, N * P * Q
+    constexprs: dict[str, Any] = {"INT64": grad.far or x.far or dw.far, "DTYPE": TL_DTYPES[dtype]}
     if direct(groups, K, C):
-        elements = pick_direct_tile(M, conv.K, dy.channels_contiguous, on)
+        elements = pick_direct_tile(M, conv.K, grad.channels_contiguous, on)
         programs = triton.cdiv(conv.K, elements.BLOCK_K) * C * R * S
         split, part_pixels = pick_split(M, elements.BLOCK_M, programs, on)
         kernel: Any = _grad_weight_direct_kernel
         grid: Grid = (programs, split)
-        constexprs |= {"GROUPS": groups, "CHANNELS_LAST": dy.channels_contiguous, **asdict(elements)}
+        constexprs |= {"GROUPS": groups, "CHANNELS_LAST": grad.channels_contiguous, **asdict(elements)}
     else:
         together = flat(C, R, S)
         columns = C * R * S if together else C
-        tile = pick_tile("conv2d_grad_weight", M, K, columns, dtype, on)
+        tile = pick_tile("conv2d_grad_weight", M, K, columns, together, dtype, on)
         programs = triton.cdiv(K, tile.BLOCK_K) * triton.cdiv(columns, tile.BLOCK_C) * (1 if together else R * S)
         split, part_pixels = pick_split(M, tile.BLOCK_M, programs * groups, on)
         kernel, grid = _grad_weight_kernel, (programs, split, groups)
-        last = {"GRAD_LAST": dy.channels_contiguous, "X_LAST": image.channels_contiguous}
-        constexprs |= {"FLAT": together, **last, "PRECISION": precision, **asdict(tile)}
+        last = {"GRAD_LAST": grad.channels_contiguous, "X_LAST": x.channels_contiguous}
+        constexprs |= {"FLAT": together, **last, "PRECISION": of.precision, **asdict(tile)}
     steps = (h.stride, w.stride, -h.pad, -w.pad, h.dilation, w.dilation)
-    strides = (*grad_strides, *x_strides, conv.K * C * R * S, *dw.strides)
+    strides = (*grad.strides, *x.strides, conv.K * C * R * S, *dw.strides)
     sizes = (N, C, K, h.inp, w.inp, P, Q, R, S, part_pixels, *strides, *steps)
-    return _Plan(dw, dtype, Call(kernel, grid, sizes, constexprs))
+    return _Plan(dw, Call(kernel, grid, sizes, constexprs))

@@ -40,8 +40,10 @@ _LEAST_BLOCKS = 4
 """Blocks of pixels that a part of a split sum has at least."""
 
 
-def pick_tile(op: str, M: int, K: int, C: int, dtype: torch.dtype, target: Target, layout: str = "") -> Tile:
-    """The tile of `op` for M pixels and a reduction over, or a product with, C columns.
+def pick_tile(
+    op: str, M: int, K: int, C: int, flat: bool, dtype: torch.dtype, target: Target, layout: str = ""
+) -> Tile:
+    """The tile of `op` for M pixels and a reduction over, or a product with, C columns; flat: these are (c, r, s).
 
     A measured one if there is (sizes M, K, C under its name), else the largest that the sizes fill.
     """
@@ -54,7 +56,13 @@ def pick_tile(op: str, M: int, K: int, C: int, dtype: torch.dtype, target: Targe
         if dtype.itemsize == 8:
             return Tile(32, 16, 16, 4, 1)
         reduced = 128 // dtype.itemsize
-        block_m, block_c = (reduced, block_c) if op == "conv2d_grad_weight" else (block_m, min(block_c, reduced))
+        if op == "conv2d_grad_weight":
+            block_m = reduced
+        else:
+            block_c = min(block_c, reduced)
+        if flat:
+            # Every element of the image has an address of its own; those of more columns fill the registers.
+            block_c = min(block_c, reduced // 2)
     return Tile(block_m, block_k, block_c, largest.num_warps if block_k >= 64 else 4, largest.num_stages)
 
 
