@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._errors import DtypeError, ShapeError
+from ._errors import DeviceError, DtypeError, ShapeError
 from ._launch import launch
 from ._op import op
 from ._tune import Target, target
@@ -189,27 +189,27 @@ def adam_table(
 ) -> Table:
     """The table of a launch; see adam for what its tensors must be.
 
-    Raises: ShapeError where a parameter has gaps or a gradient or a moment has other strides than it, DtypeError for a
-        step that is not float32.
+    Raises: ShapeError where a parameter has gaps or a gradient or a moment has another shape or other strides than it,
+        DtypeError for dtypes that differ and for a step that is not float32, DeviceError for tensors on several
+        devices.
     """
-    moments = [exp_avgs, exp_avg_sqs, max_exp_avg_sqs or [None] * len(params)]
+    _check(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps)
+    moments = [exp_avgs, exp_avg_sqs, [None] * len(params) if max_exp_avg_sqs is None else max_exp_avg_sqs]
     for p, *others in zip(params, grads, *moments, strict=True):
         if not all(o is None or same_order(o, p) for o in (*others, torch.empty_like(p, device="meta"))):
             raise ShapeError(
                 f"adam: a parameter is {tuple(p.shape)} with strides {p.stride()}; "
                 "it, its gradient and its moments must lie in memory in one way, without gaps"
             )
-    if any(step.dtype != torch.float32 or step.numel() != 1 for step in steps):
-        raise DtypeError("adam: a step is not one float32")
     rows = [[address(t) for t in tensors] for tensors in (params, grads, *moments, steps)]
     sizes = [p.numel() for p in params]
     device = params[0].device
     block = pick_tile(target(device)).BLOCK
-    counts = torch.tensor([triton.cdiv(size, block) for size in sizes])
+    counts = torch.tensor([triton.cdiv(size, block) for size in sizes], device="cpu")
     of = torch.repeat_interleave(counts)
-    within = torch.arange(len(of)) - (counts.cumsum(0) - counts)[of]
+    within = torch.arange(len(of), device="cpu") - (counts.cumsum(0) - counts)[of]
     return Table(
-        torch.tensor([*rows, sizes, list(groups)], dtype=torch.int64).to(device),
+        torch.tensor([*rows, sizes, list(groups)], dtype=torch.int64, device="cpu").to(device),
         torch.stack((of, within), 1).to(torch.int32).to(device),
     )
 
@@ -230,6 +230,8 @@ def adam_reference(
     found_inf: Tensor | None = None,
     table: Table | None = None,
 ) -> None:
+    _check(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps)
+    _check_hyper(hyper, groups, len(params))
     takes = torch.ones((), dtype=torch.bool, device=hyper.device) if found_inf is None else found_inf.reshape(()) == 0
     for i, (p, g, exp_avg, exp_avg_sq, step) in enumerate(
         zip(params, grads, exp_avgs, exp_avg_sqs, steps, strict=True)
@@ -300,12 +302,13 @@ def adam(
         table: of these tensors, from adam_table, where it is kept from step to step; parameters that it points to
             without a gradient take no step, and need not be among the lists.
 
-    Raises: ShapeError for memory layouts that differ, DtypeError for a step that is not float32.
+    Raises: ShapeError for shapes, lengths or memory layouts that differ, DtypeError for dtypes that do not go together.
     Source: Kingma and Ba, Adam (2015), algorithm 1; Loshchilov and Hutter, Decoupled weight decay (2019), algorithm 2;
         Reddi, Kale and Kumar, On the convergence of Adam and beyond (2018), algorithm 2.
     """
     if not params:
         return
+    _check_hyper(hyper, groups if table is None else None, len(params))
     if table is None:
         groups = groups or [0] * len(params)
         table = adam_table(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, groups)
@@ -321,3 +324,53 @@ def adam(
         AMSGRAD=max_exp_avg_sqs is not None, DECOUPLED=decoupled, MAXIMIZE=maximize, UNSCALE=grad_scale is not None,
         **vars(pick_tile(target(hyper.device))),
     )  # fmt: skip
+
+
+def _check(
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    max_exp_avg_sqs: Sequence[Tensor] | None,
+    steps: Sequence[Tensor],
+) -> None:
+    """What the kernel cannot see: behind a pointer it takes all tensors of a list to be alike."""
+    moments = {"exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs, "max_exp_avg_sqs": max_exp_avg_sqs}
+    moments = {name: column for name, column in moments.items() if column is not None}
+    columns = {"params": params, "grads": grads, **moments}
+    for name, column in {**columns, "steps": steps}.items():
+        if len(column) != len(params):
+            raise ShapeError(f"adam: {len(params)} params and {len(column)} {name}; there is one for each")
+    for name, column in columns.items():
+        dtypes = list(dict.fromkeys(t.dtype for t in column if t is not None))
+        if len(dtypes) > 1:
+            raise DtypeError(f"adam: {name} are {' and '.join(map(str, dtypes))}; all must be of one dtype")
+        if dtypes and dtypes[0] not in _TYPES:
+            takes = ", ".join(str(d).removeprefix("torch.") for d in _TYPES)
+            raise DtypeError(f"adam: {name} are {dtypes[0]}; they are {takes}")
+        for p, t in zip(params, column, strict=True):
+            if t is not None and t.shape != p.shape:
+                raise ShapeError(f"adam: a parameter is {tuple(p.shape)} and its part of {name} is {tuple(t.shape)}")
+    for name, column in moments.items():
+        if column and column[0].dtype != exp_avgs[0].dtype:
+            raise DtypeError(
+                f"adam: exp_avgs are {exp_avgs[0].dtype} and {name} are {column[0].dtype}; "
+                "all moments must be of one dtype"
+            )
+    for name, column in {**columns, "steps": steps}.items():
+        for t in column:
+            if t is not None and t.device != params[0].device:
+                raise DeviceError(f"adam: a parameter is on {params[0].device} and one of {name} on {t.device}")
+    if any(step.dtype != torch.float32 or step.numel() != 1 for step in steps):
+        raise DtypeError("adam: a step is not one float32")
+
+
+def _check_hyper(hyper: Tensor, groups: Sequence[int] | None, count: int) -> None:
+    if hyper.dtype != torch.float64:
+        raise DtypeError(f"adam: hyper is {hyper.dtype}; it must be torch.float64")
+    if hyper.shape[1:] != (_HYPER.value,) or not hyper.is_contiguous():
+        raise ShapeError(
+            f"adam: hyper is {tuple(hyper.shape)} with strides {hyper.stride()}; it is [G, {_HYPER.value}], contiguous"
+        )
+    if groups is not None and (len(groups) != count or not all(0 <= group < len(hyper) for group in groups)):
+        raise ShapeError(f"adam: groups are {list(groups)}; each of {count} parameters has a row of {len(hyper)}")

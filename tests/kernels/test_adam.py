@@ -8,8 +8,8 @@ import pytest
 import torch
 import triton.language as tl
 
-from tritonnet.errors import DtypeError, ShapeError
-from tritonnet.kernels import _tune, adam
+from tritonnet.errors import DeviceError, DtypeError, ShapeError
+from tritonnet.kernels import _tune, adam, use
 from tritonnet.kernels.adam import adam_reference, adam_table, pick_tile
 from tritonnet.testing import check
 
@@ -145,6 +145,60 @@ def test_layouts_that_differ():
     tensors[5][0] = torch.zeros((), dtype=torch.float64)
     with pytest.raises(DtypeError, match="a step is not one float32"):
         adam(*tensors, HYPER)
+
+
+@pytest.mark.parametrize("backend", ["triton", "reference"])
+def test_what_does_not_go_together(backend):
+    shapes = ((4, 6), (3,))
+
+    def refused(error, message, *, hyper=HYPER, groups=None, **changed):
+        tensors = lists(torch.float32, shapes=shapes)
+        names = ("params", "grads", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs", "steps")
+        for name, change in changed.items():
+            at = names.index(name)
+            tensors[at] = change(tensors[at])
+        before = copies(tensors)
+        with use(backend), pytest.raises(error, match=message):
+            adam(*tensors, hyper, groups=groups)
+        assert all(torch.equal(a, b) for a, b in zip(itertools.chain(*tensors), itertools.chain(*before), strict=True))
+
+    def second_half(column):
+        return [column[0], column[1].half()]
+
+    def all_bfloat16(column):
+        return [t.bfloat16() for t in column]
+
+    for name in ("params", "grads", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs"):
+        message = f"adam: {name} are torch.float32 and torch.float16; all must be of one dtype"
+        refused(DtypeError, message, **{name: second_half})
+        refused(ShapeError, f"adam: 2 params and 1 {name}|adam: 1 params and 2 grads", **{name: lambda c: c[:1]})
+        if name != "params":
+            message = rf"adam: a parameter is \(4, 6\) and its part of {name} is \(6, 4\)"
+            refused(ShapeError, message, **{name: lambda c: [c[0].t().contiguous(), c[1]]})
+    for name in ("exp_avg_sqs", "max_exp_avg_sqs"):
+        message = f"exp_avgs are torch.float32 and {name} are torch.bfloat16; all moments"
+        refused(DtypeError, message, **{name: all_bfloat16})
+    refused(DtypeError, "exp_avgs are torch.bfloat16 and exp_avg_sqs are torch.float32", exp_avgs=all_bfloat16)
+    refused(DtypeError, "params are torch.int32; they are float32, ", params=lambda c: [t.int() for t in c])
+    refused(ShapeError, "2 params and 0 max_exp_avg_sqs", max_exp_avg_sqs=lambda c: [])
+    refused(DtypeError, "hyper is torch.float32; it must be torch.float64", hyper=HYPER.float())
+    refused(ShapeError, r"hyper is \(2, 4\) with strides", hyper=HYPER[:, :4])
+    refused(ShapeError, r"groups are \[0, 2\]; each of 2 parameters has a row of 2", groups=[0, 2])
+
+
+def test_a_table_of_two_devices():
+    for at, name in enumerate(("params", "grads", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs", "steps")):
+        tensors = lists(torch.float32, shapes=((4,), (3,)))
+        tensors[at][1] = tensors[at][1].to("meta")
+        with pytest.raises(DeviceError, match=f"adam: a parameter is on cpu and one of {name} on meta"):
+            adam_table(*tensors, [0, 0])
+
+
+def test_a_table_made_where_another_device_is_the_default():
+    tensors = lists(torch.float32)
+    with torch.device("meta"):
+        table = adam_table(*tensors, [0] * 6)
+    assert table.rows.device.type == table.chunks.device.type == "cpu"
 
 
 def test_the_table_holds_chunks_and_none_for_the_empty():
