@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tritonnet import kernels
 from tritonnet.errors import DtypeError
@@ -142,3 +143,83 @@ def test_a_gradient_with_a_pending_sign():
     Adam([p]).step()
     torch.optim.Adam([q]).step()
     assert distance([p], [q]) < 1e-6
+
+
+def test_a_parameter_put_in_the_place_of_another():
+    params, others = parameters(shapes=((4,), (5,))), parameters(shapes=((4,), (5,)))
+    optimizer, other = Adam(params), torch.optim.Adam(others)
+    for one, of_one in ((optimizer, params), (other, others)):
+        train(one, steps=2, missing=None)
+        (of_one[0],) = parameters(shapes=((3,),), seed=7)
+        one.param_groups[0]["params"][0] = of_one[0]
+        train(one, steps=2, missing=None)
+        # Idle parameters are members too.
+        idle = parameters(shapes=((2,), (2,)), seed=8)
+        one.add_param_group({"params": idle[:1]})
+        one.step()
+        one.param_groups[1]["params"][0] = idle[1]
+        train(one, steps=2, missing=None)
+        of_one += idle
+    assert distance(params, others) < 1e-6
+
+
+@pytest.mark.parametrize("cls", [Adam, AdamW])
+def test_another_default_device(cls):
+    params, others = parameters(), parameters()
+    optimizer = cls(others, lr=torch.tensor(1e-3, dtype=torch.float64))
+    train(cls(params), steps=5)
+    step = optimizer.step
+
+    def step_elsewhere():
+        with torch.device("meta"):
+            step()
+
+    optimizer.step = step_elsewhere
+    train(optimizer, steps=5)
+    assert distance(params, others) < 1e-6
+
+
+def test_a_state_dict_loaded_where_another_device_is_the_default():
+    params, others = parameters(), parameters()
+    optimizer, other = Adam(params), Adam(others)
+    train(optimizer, steps=2)
+    with torch.device("meta"):
+        other.load_state_dict(optimizer.state_dict())
+    for p, q in zip(params, others, strict=True):
+        assert torch.equal(optimizer.state[p]["exp_avg"], other.state[q]["exp_avg"])
+
+
+def test_what_a_captured_graph_copies_from_is_kept(monkeypatch):
+    (p,) = parameters(shapes=((4,),))
+    optimizer = Adam([p])
+    p.grad = torch.ones(4)
+    optimizer.step()
+    (launch,) = optimizer._storage._launches
+    assert launch._captured == []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    optimizer.param_groups[0]["lr"] = 0.5
+    optimizer.step()
+    (host,) = launch._captured
+    assert host.tolist() == [[0.5, 0.9, 0.999, 1e-8, 0.0]]
+
+
+def step_without_memory(device):
+    params = [torch.randn(4, 6, device=device).requires_grad_(), torch.randn(6, 4, device=device).t().requires_grad_()]
+    params.append(torch.randn(8, 2, device=device)[:, ::2].detach().requires_grad_())
+    optimizer = AdamW(params, amsgrad=True)
+    for _ in range(2):
+        for p in params[:2]:
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+    params[2].grad = torch.ones_like(params[2])
+    optimizer.step()
+    for p in params:
+        state = optimizer.state[p]
+        assert state["step"].device == p.device and state["max_exp_avg_sq"].shape == p.shape
+
+
+def test_meta_and_fake_parameters():
+    step_without_memory(device="meta")
+    with FakeTensorMode():
+        step_without_memory(device="cpu")

@@ -25,7 +25,7 @@ def once_differentiable(name: str) -> Callable[[Callable[..., Any]], Callable[..
             with torch.no_grad():
                 found = backward(ctx, *grads)
             # Something must need a gradient for the results to do so.
-            needs = torch.empty(0, requires_grad=True)
+            needs = torch.empty(0, requires_grad=True, device="cpu")
             if isinstance(found, tuple):
                 return tuple(_Refusal.apply(name, needs, one) if isinstance(one, Tensor) else one for one in found)
             return _Refusal.apply(name, needs, found)

@@ -65,7 +65,7 @@ def load(
     for p, (group, saved) in loaded.items():
         own = optimizer.state[p]
         for key, fresh in new_state(p, group).items():
-            own[key] = own.get(key, fresh).copy_(torch.as_tensor(saved[key]))
+            own[key] = own.get(key, fresh).copy_(_tensor(saved[key]))
     for post_hook in optimizer._optimizer_load_state_dict_post_hooks.values():
         post_hook(optimizer)
 
@@ -98,8 +98,8 @@ def _misfits(label: str, wanted: State, saved: Mapping[str, Any], optional: tupl
     for key, like in wanted.items():
         if key not in saved:
             yield f"{label}: {key} is missing"
-        elif torch.as_tensor(saved[key]).numel() != like.numel() or (like.dim() and saved[key].shape != like.shape):
-            yield f"{label}: {key} is {tuple(torch.as_tensor(saved[key]).shape)}, expected {tuple(like.shape)}"
+        elif _tensor(saved[key]).numel() != like.numel() or (like.dim() and saved[key].shape != like.shape):
+            yield f"{label}: {key} is {tuple(_tensor(saved[key]).shape)}, expected {tuple(like.shape)}"
     for key in saved:
         if key not in wanted and key not in optional:
             yield f"{label}: {key} is unexpected"
@@ -114,3 +114,8 @@ def _take_group(group: Group, saved: Group) -> None:
         group["param_names"] = names
     if isinstance(lr, Tensor):
         group["lr"] = lr.fill_(saved["lr"]) if not isinstance(saved["lr"], Tensor) else lr.copy_(saved["lr"])
+
+
+def _tensor(value: Any) -> Tensor:
+    """A saved value, which torch.as_tensor would move to the default device."""
+    return value if isinstance(value, Tensor) else torch.tensor(value, device="cpu")

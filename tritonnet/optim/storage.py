@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from tritonnet import kernels
 from tritonnet.errors import DtypeError
-from tritonnet.kernels.adam import adam_table, address, same_order
+from tritonnet.kernels.adam import Table, adam_table, address, same_order
 
 State = dict[str, Tensor]
 Group = dict[str, Any]
@@ -20,15 +21,15 @@ class Storage:
     """The launches of an optimizer, and a generation that rises whenever they are made anew.
 
     They are made anew where a parameter or a moment has moved or changed dtype or shape, where a parameter gets its
-    first gradient or one of another dtype, and where groups were added or changed their flags. Gradients may lie
-    elsewhere at every step: only their row of the table is renewed.
+    first gradient or one of another dtype, and where groups, their parameters or their flags are others. Gradients may
+    lie elsewhere at every step: only their row of the table is renewed.
     """
 
     def __init__(self) -> None:
         self.generation = 0
         self._launches: list[Launch] = []
         self._idle: list[Tensor] = []
-        self._shape: list[tuple[Any, ...]] = []
+        self._members: list[tuple[int, ...]] = []
 
     def launches(
         self,
@@ -42,15 +43,16 @@ class Storage:
             states: the states of all parameters that have one.
             state_of: the state of a parameter, made where there is none yet; None for one without state or gradient.
         """
-        shape = [(*_flags(group), len(group["params"])) for group in groups]
+        # No number can be another parameter's: those of the last step are held by the launches, or idle.
+        members = [(*_flags(group), *map(id, group["params"])) for group in groups]
         if (
-            shape != self._shape
+            members != self._members
             or any(launch.moved(states) for launch in self._launches)
             or any(p.grad is not None for p in self._idle)
             or not all(launch.take_grads() for launch in self._launches)
         ):
             self._make(groups, state_of)
-            self._shape = shape
+            self._members = members
             for launch in self._launches:
                 launch.take_grads()
         return self._launches
@@ -78,7 +80,8 @@ class Launch:
     """The tensors that one launch updates: those of a device, of dtypes and of flags.
 
     The kernel walks memory. A parameter with gaps is therefore updated in a dense copy, and a gradient that lies in
-    memory otherwise than its parameter is copied; autograd makes none such.
+    memory otherwise than its parameter is copied; autograd makes none such. Meta and fake tensors lie nowhere: they
+    have no table, and the operation's reference looks at their shapes.
     """
 
     def __init__(
@@ -92,14 +95,15 @@ class Launch:
         first, second, *largest, steps = (tuple(state[key] for state in self._states) for key in self._keys)
         self._columns = first, second, largest[0] if largest else None, steps
         self._groups = tuple(groups)
+        self._table: Table | None = None
+        if not (self._dense[0].is_meta or isinstance(self._dense[0], FakeTensor)):
+            self._table = adam_table(self._dense, [None] * len(rows), *self._columns, groups)
         self._layout = self._layout_now()
-        self._table = adam_table(self._dense, [None] * len(rows), *self._columns, groups)
         self._grads: tuple[Tensor | None, ...] = ()
         self._grad_dtype = _grad_dtype(self._params[0])
         self._grad_addresses = [0] * len(rows)
-        self._grad_row = self._table.grads
         self._captured: list[Tensor] = []
-        self._hyper = torch.empty(0)
+        self._hyper = torch.empty(0, device="cpu")
         self._hyper_values: Hyper = []
 
     def moved(self, states: Mapping[Tensor, State]) -> bool:
@@ -108,6 +112,8 @@ class Launch:
         return not kept or self._layout != self._layout_now()
 
     def _layout_now(self) -> list[Any]:
+        if self._table is None:
+            return [(p.dtype, p.shape, p.stride()) for p in self._params]
         layout: list[Any] = [(p.data_ptr(), p.dtype, p.shape, p.stride()) for p in self._params]
         for key in self._keys:
             layout += [state[key].data_ptr() if key in state else None for state in self._states]
@@ -127,19 +133,25 @@ class Launch:
                     grad = torch.empty_like(like, dtype=grad.dtype).copy_(grad)
             grads.append(grad)
         self._grads = tuple(grads)
+        if self._table is None:
+            self._grad_addresses = [int(grad is not None) for grad in grads]
+            return True
         addresses = [address(grad) for grad in grads]
         if addresses != self._grad_addresses:
-            self._point(addresses)
+            self._grad_addresses = addresses
+            row = self._table.grads
+            if row.is_cuda:
+                self._send(addresses, row)
+            else:
+                row.numpy()[:] = addresses
         return True
 
-    def _point(self, addresses: list[int]) -> None:
-        self._grad_addresses = addresses
-        if not self._grad_row.is_cuda:
-            self._grad_row.numpy()[:] = addresses
-            return
-        host = torch.tensor(addresses, dtype=torch.int64, pin_memory=True)
-        self._grad_row.copy_(host, non_blocking=True)
-        if torch.cuda.is_current_stream_capturing():
+    def _send(self, numbers: Sequence[Any], to: Tensor) -> None:
+        """Writes numbers into a tensor of its device, without waiting for it."""
+        pinned = to.is_cuda and self._table is not None
+        host = torch.tensor(numbers, dtype=to.dtype, device="cpu", pin_memory=pinned)
+        to.copy_(host, non_blocking=True)
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
             # Every replay copies from this memory again.
             self._captured.append(host)
 
@@ -173,12 +185,10 @@ class Launch:
     def _set_hyper(self, values: Hyper) -> None:
         """A row for each parameter group, in place: a captured graph reads the values of the day."""
         if values != self._hyper_values:
-            device = self._grad_row.device
-            numbers = [[0.0 if isinstance(v, Tensor) else v for v in row] for row in values]
-            host = torch.tensor(numbers, dtype=torch.float64, pin_memory=device.type == "cuda")
             if len(self._hyper) != len(values):
-                self._hyper = torch.empty(host.shape, dtype=host.dtype, device=device)
-            self._hyper.copy_(host, non_blocking=True)
+                shape = len(values), len(values[0])
+                self._hyper = torch.empty(shape, dtype=torch.float64, device=self._dense[0].device)
+            self._send([[0.0 if isinstance(v, Tensor) else v for v in row] for row in values], self._hyper)
             self._hyper_values = values
         for row, (lr, *_) in enumerate(values):
             if isinstance(lr, Tensor):
