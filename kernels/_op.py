@@ -13,7 +13,7 @@ from torch._C._dynamo.eval_frame import _FrameAction, _FrameExecStrategy, set_co
 from torch._subclasses.fake_tensor import FakeTensor
 
 from . import cpu
-from ._errors import DeviceError, DtypeError, LayoutError
+from ._errors import DeviceError, DtypeError, LayoutError, dtype_name
 from ._launch import INTERPRETED
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -133,8 +133,8 @@ class Op:
                 if dtype is None and tensor.dtype.is_floating_point:
                     dtype = tensor.dtype
         if dtype is not None and dtype not in self.dtypes:
-            takes = ", ".join(str(d).removeprefix("torch.") for d in self.dtypes)
-            raise DtypeError(f"{self.name}: got {str(dtype).removeprefix('torch.')}; it takes {takes}")
+            takes = ", ".join(map(dtype_name, self.dtypes))
+            raise DtypeError(f"{self.name}: got {dtype_name(dtype)}; it takes {takes}")
         if device is None or fake or use.backend == "reference":
             return False
         if device.type == "cpu":

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ._errors import dtype_name
+
 _CONFIGS = pathlib.Path(__file__).parent / "configs"
 
 
@@ -53,7 +55,7 @@ def measured(
     op: str, target: Target, dtype: torch.dtype, sizes: tuple[int, ...], layout: str = ""
 ) -> dict[str, int] | None:
     """The tile measured for the nearest sizes (in log2, at most one octave away in each), or None."""
-    key = str(dtype).removeprefix("torch.")
+    key = dtype_name(dtype)
     best, best_distance = None, math.inf
     for entry in table(target.name).get(op, []):
         if entry["dtype"] != key or entry.get("layout", "") != layout or len(entry["sizes"]) != len(sizes):

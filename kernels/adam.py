@@ -9,9 +9,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._errors import DeviceError, DtypeError, ShapeError
+from ._errors import DeviceError, DtypeError, ShapeError, dtype_name
 from ._launch import launch
 from ._op import op
+from ._tile import TL_DTYPES
 from ._tune import Target, target
 
 # Rows of the table: addresses, then the number of elements and the row of hyper that holds for them.
@@ -20,7 +21,6 @@ _ROWS = 8
 _HYPER = tl.constexpr(5)
 _SCALARS = tl.constexpr(8)
 _ADVANCE_BLOCK = 128
-_TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16, torch.float64: tl.float64}
 
 
 @dataclass(frozen=True)
@@ -320,7 +320,7 @@ def adam(
     )  # fmt: skip
     launch(
         _adam_kernel, (len(table.chunks),), table.rows, table.chunks, scalars, T,
-        PARAM=_TYPES[params[0].dtype], GRAD=_TYPES[grads[0].dtype], STATE=_TYPES[exp_avgs[0].dtype],
+        PARAM=TL_DTYPES[params[0].dtype], GRAD=TL_DTYPES[grads[0].dtype], STATE=TL_DTYPES[exp_avgs[0].dtype],
         AMSGRAD=max_exp_avg_sqs is not None, DECOUPLED=decoupled, MAXIMIZE=maximize, UNSCALE=grad_scale is not None,
         **vars(pick_tile(target(hyper.device))),
     )  # fmt: skip
@@ -335,9 +335,10 @@ def _check(
     steps: Sequence[Tensor],
 ) -> None:
     """What the kernel cannot see: behind a pointer it takes all tensors of a list to be alike."""
-    moments = {"exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs, "max_exp_avg_sqs": max_exp_avg_sqs}
-    moments = {name: column for name, column in moments.items() if column is not None}
-    columns = {"params": params, "grads": grads, **moments}
+    moments: dict[str, Sequence[Tensor]] = {"exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs}
+    if max_exp_avg_sqs is not None:
+        moments["max_exp_avg_sqs"] = max_exp_avg_sqs
+    columns: dict[str, Sequence[Tensor | None]] = {"params": params, "grads": grads, **moments}
     for name, column in {**columns, "steps": steps}.items():
         if len(column) != len(params):
             raise ShapeError(f"adam: {len(params)} params and {len(column)} {name}; there is one for each")
@@ -345,8 +346,8 @@ def _check(
         dtypes = list(dict.fromkeys(t.dtype for t in column if t is not None))
         if len(dtypes) > 1:
             raise DtypeError(f"adam: {name} are {' and '.join(map(str, dtypes))}; all must be of one dtype")
-        if dtypes and dtypes[0] not in _TYPES:
-            takes = ", ".join(str(d).removeprefix("torch.") for d in _TYPES)
+        if dtypes and dtypes[0] not in TL_DTYPES:
+            takes = ", ".join(map(dtype_name, TL_DTYPES))
             raise DtypeError(f"adam: {name} are {dtypes[0]}; they are {takes}")
         for p, t in zip(params, column, strict=True):
             if t is not None and t.shape != p.shape:
