@@ -14,15 +14,17 @@ from triton.compiler import ASTSource
 def compile_for_gpu(tmp_path):
     """compile_for_gpu(kernel, types, constants, capability) -> the compiled kernel and the bytes that it spills.
 
-    types: Triton's, by name, of the parameters that are not constants; pointers and integers are multiples of 16.
+    types: Triton's, by name, of the parameters that are not constants; pointers and integers are multiples of 16,
+        save those that the kernel is not specialised on.
     """
 
-    def compile(kernel, types, constants, capability, num_warps=4, debug=False):
+    def compile(kernel, types, constants, capability, num_warps=4, debug=False, num_stages=3):
         at = {name: (number,) for number, name in enumerate(kernel.arg_names)}
         types = {name: types.get(name, "constexpr") for name in kernel.arg_names}
-        aligned = {at[name]: [["tt.divisibility", 16]] for name, kind in types.items() if kind[0] in "*i"}
+        special = [each.name for each in kernel.params if not each.do_not_specialize and types[each.name][0] in "*i"]
+        aligned = {at[name]: [["tt.divisibility", 16]] for name in special}
         source = ASTSource(kernel, types, {at[name]: value for name, value in constants.items()}, aligned)
-        options = {"num_warps": num_warps, "debug": debug}
+        options = {"num_warps": num_warps, "num_stages": num_stages, "debug": debug}
         compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
         cubin = tmp_path / "kernel.cubin"
         cubin.write_bytes(compiled.asm["cubin"])

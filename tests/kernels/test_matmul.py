@@ -1,19 +1,14 @@
 """matmul: values in every size, dtype and layout; tiles, split K, 64-bit offsets, errors."""
 
 import importlib
-import pathlib
-import re
-import subprocess
 from dataclasses import asdict
 
 import pytest
 import torch
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
 from tritonnet.errors import DeviceError, DtypeError, ShapeError
 from tritonnet.kernels import _tune, matmul
+from tritonnet.kernels._tile import TL_DTYPES
 from tritonnet.kernels.matmul import Tile, matmul_reference, pick_tile
 from tritonnet.testing import check
 
@@ -258,33 +253,20 @@ def test_meta_tensors_have_shape_and_dtype():
     assert c.shape == (5, 2, 4) and c.dtype == torch.float64 and c.device.type == "meta"
 
 
-def stack_bytes(compiled, folder):
-    """What the registers of a kernel compiled for an NVIDIA GPU spill to."""
-    cubin = folder / "kernel.cubin"
-    cubin.write_bytes(compiled.asm["cubin"])
-    tool = pathlib.Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    usage = subprocess.run([tool, "--dump-resource-usage", cubin], capture_output=True, text=True, check=True).stdout
-    return int(re.search(r"STACK:(\d+)", usage)[1])
-
-
 @pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_gpu_tiles_compile_and_spill_nothing(capability, dtype, tmp_path):
+def test_gpu_tiles_compile_and_spill_nothing(capability, dtype, compile_for_gpu):
     shared = {80: 166912, 90: 232448, 100: 232448}[capability]
     kernel = product._matmul_kernel
-    number = {name: (at,) for at, name in enumerate(kernel.arg_names)}
     for tile, _ in tiles._TILES["gpu", dtype.itemsize]:
         if tiles._bytes(tile, dtype) > shared:
             continue
         options = asdict(tile)
         warps, stages = options.pop("num_warps"), options.pop("num_stages")
-        constants = {"DTYPE": product.TL_DTYPES[dtype], "PRECISION": "ieee", "RELU": True, "INT64": False, **options}
+        constants = {"DTYPE": TL_DTYPES[dtype], "PRECISION": "ieee", "RELU": True, "INT64": False, **options}
         constants |= {"stride_ak": 1, "stride_bk": 1, "stride_bias": 1}
-        types = {name: f"*{product.TL_DTYPES[dtype]}" if name.endswith("_ptr") else "i32" for name in number}
-        types |= dict.fromkeys(constants, "constexpr")
-        aligned = {number[name]: [["tt.divisibility", 16]] for name in number if name not in constants and name != "Y"}
-        source = ASTSource(kernel, types, {number[name]: value for name, value in constants.items()}, aligned)
-        target = GPUTarget("cuda", capability, 32)
-        compiled = triton.compile(source, target=target, options={"num_warps": warps, "num_stages": stages})
+        names = [name for name in kernel.arg_names if name not in constants]
+        types = {name: f"*{TL_DTYPES[dtype]}" if name.endswith("_ptr") else "i32" for name in names}
+        compiled, spilled = compile_for_gpu(kernel, types, constants, capability, warps, num_stages=stages)
         assert compiled.metadata.shared <= shared, tile
-        assert stack_bytes(compiled, tmp_path) == 0, tile
+        assert spilled == 0, tile
