@@ -81,9 +81,10 @@ def test_gpu_tiles_compile_and_spill_nothing(case, capability, dtype, compile_fo
     x = torch.empty(32, C, 56, 56, dtype=dtype, device="meta").to(memory_format=layout)
     weight = torch.empty(K, C // groups, 3, 3, dtype=dtype, device="meta").to(memory_format=layout)
     bias, grad = weight.new_empty(K), x.new_empty(32, K, 56, 56).to(memory_format=layout)
+    dw = weight.to(wide_dtype(dtype))
     for tensors, call in (
         ([x, weight, bias, grad], forward._plan(key(x, weight, bias, 1, 1, 1, groups, None)).call),
-        ([grad, x, weight.to(wide_dtype(dtype))], grad_weight._plan(key(grad, x, weight.shape, 1, 1, 1, groups, None)).call),
+        ([grad, x, dw], grad_weight._plan(key(grad, x, weight.shape, 1, 1, 1, groups, None)).call),
     ):
         constants = dict(call.constexprs)
         options = {name: constants.pop(name) for name in ("num_warps", "num_stages") if name in constants}
