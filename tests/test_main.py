@@ -56,7 +56,7 @@ def test_the_path_of_a_cpu_tensor_and_why(monkeypatch):
     assert rows()["cpu tensors"] == "the references: no C compiler: install gcc"
     monkeypatch.setattr(cpu, "unavailable", lambda: "")
     assert rows()["cpu tensors"].startswith("Triton on the CPU: ")
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(_op, "INTERPRETED", True)
     assert rows()["cpu tensors"].startswith("Triton's interpreter on the CPU: ")
 
 
