@@ -1,6 +1,5 @@
 """Cross-entropy of logits and class indices."""
 
-import warnings
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from tritonnet import kernels
 from tritonnet.errors import BackwardError
 
 from ._once import once_differentiable
+from ._reduction import legacy_reduction
 from .matmul import autocasts
 
 
@@ -49,17 +49,6 @@ def cross_entropy(
     dtype = torch.float32 if widened else None
     loss: Tensor = _CrossEntropy.apply(input, target, weight, (ignore_index, reduction, label_smoothing), dtype)
     return loss
-
-
-def legacy_reduction(size_average: bool | None, reduce: bool | None) -> str:
-    """The reduction that its old spelling, of which at least one is given, stands for; with a DeprecationWarning."""
-    if reduce is not None and not reduce:
-        reduction = "none"
-    else:
-        reduction = "mean" if size_average is None or size_average else "sum"
-    message = f"size_average and reduce are deprecated; use reduction={reduction!r}"
-    warnings.warn(message, DeprecationWarning, stacklevel=3)
-    return reduction
 
 
 class _CrossEntropy(torch.autograd.Function):

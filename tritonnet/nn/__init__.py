@@ -7,11 +7,11 @@ from ..module import Module
 from ..parameter import Buffer, Parameter
 from .containers import ModuleList, Sequential
 from .conv2d import Conv2d
+from .cross_entropy import CrossEntropyLoss
 from .dropout import Dropout
 from .flatten import Flatten
 from .identity import Identity
 from .linear import Linear
-from .loss import CrossEntropyLoss
 from .relu import ReLU
 
 __all__ = [

@@ -1,9 +1,9 @@
-"""Losses as modules."""
+"""CrossEntropyLoss: of logits and targets."""
 
 from torch import Tensor
 
 from .. import functional as F
-from ..functional.cross_entropy import legacy_reduction
+from ..functional._reduction import legacy_reduction
 from ..module import Module
 
 
