@@ -6,7 +6,6 @@ one thread for the launch.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -22,7 +21,7 @@ import triton.language as tl
 
 from tritonnet.kernels._launch import launch
 
-from .step import RESULTS, circumstances
+from .timing import RESULTS, Results
 
 IMPORT = """
 import time
@@ -34,7 +33,7 @@ FIRST_STEP = """
 import time, torch
 from perf.step import contestants
 torch.set_num_threads({threads})
-ours, _ = contestants("digits", torch.float32, torch.device("{device}"), 128)
+ours, _ = contestants("digits", torch.float32, torch.device("{device}"))
 began = time.perf_counter()
 ours.step().item()
 print(time.perf_counter() - began)
@@ -102,15 +101,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", type=torch.device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder above the device's")
     args = parser.parse_args(arguments)
-    around = circumstances(args.device)
-    folder = args.results / around["device"]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "start.jsonl").open("a") as file:
-        for what in args.what:
-            figures = WHAT[what](args.device)
-            file.write(json.dumps({"what": what, **figures, **around}) + "\n")
-            file.flush()
-            print(f"{what:<12}" + ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items()))
+    results = Results("start", args.device, args.results)
+    for what in args.what:
+        figures = WHAT[what](args.device)
+        results.add({"what": what, **figures})
+        print(f"{what:<12}" + ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items()))
 
 
 if __name__ == "__main__":

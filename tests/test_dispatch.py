@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 import tritonnet
 import tritonnet.nn as nn
-from perf.step import digits
+from perf.networks import digits
 from tritonnet.optim import Adam
 
 VIEWS = {"as_strided", "detach", "expand", "permute", "select", "slice", "transpose", "unbind", "view"}

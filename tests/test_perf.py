@@ -23,9 +23,8 @@ def threads():
 
 
 def test_steps_are_timed_and_written(tmp_path, capsys, threads):
-    step.main(
-        ["--device", "cpu", "--dtypes", "float32", "--batch", "4", "--seconds", "0.1", "--results", str(tmp_path)]
-    )
+    small = ["--networks", "digits", "mlp", "--dtypes", "float32", "--batch", "4", "--seconds", "0.1"]
+    step.main(["--device", "cpu", *small, "--results", str(tmp_path)])
     (file,) = tmp_path.glob("cpu_*/step.jsonl")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert [row["network"] for row in rows] == ["digits", "mlp"]

@@ -12,7 +12,7 @@ from torch import Tensor
 class Case:
     """One function at one size, forward and backward, beside torch's own.
 
-    make: device and dtype to the arguments; those that require a gradient get one.
+    make: device and dtype to the arguments; those that require a gradient get one. Both functions take all of them.
     """
 
     name: str
