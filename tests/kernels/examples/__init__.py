@@ -1,19 +1,81 @@
 """Calls of every operation, one file a stem: what the tests that hold for all kernels walk.
 
-Each file holds `EXAMPLES = {"op": [factory, ...]}`. `factory(dtype, n)` returns the positional arguments of a call on
-the CPU, drawn from torch's seeded generator: with n = 1 a small one, with n = 8 one whose launches have several
-programs. Together the factories of an operation launch every kernel that it has.
+A file holds `EXAMPLES = {"op": [factory, ...]}`. `factory(dtype, n)` returns the arguments of a call: a tuple of the
+positional ones, or `call(*args, **kwargs)` where there are keyword arguments too. With n = 1 the call is a small one,
+with n = 8 one whose launches have several programs. Together the factories of an operation launch each of its kernels,
+and each variant that a constexpr or a missing tensor makes of one.
+
+Tensors are drawn by torch alone (`torch.randn(...).to(dtype)`), no device is named and no value looked at (`.item()`,
+`.tolist()`): so the same factory serves a GPU, and the meta device, where the compile tier calls it with n in the
+hundreds to see the tiles of large sizes. Whatever a tile is picked by therefore grows with n.
+
+A file whose operations take some tensor only as it lies densely in memory says so: `DENSE = {"op": {"parameter"}}`.
+Those behind a table of pointers (`op(tables=)`) need not be named.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-Factory = Callable[[torch.dtype, int], tuple[Any, ...]]
+from tritonnet.kernels import OPS
+from tritonnet.kernels._op import Op
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of a call."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, function: Callable[..., Any]) -> Any:
+        """Calls `function` with them."""
+        return function(*self.args, **self.kwargs)
+
+
+def call(*args: Any, **kwargs: Any) -> Call:
+    """The arguments of a call, as they would be written in one."""
+    return Call(args, kwargs)
+
+
+Factory = Callable[[torch.dtype, int], tuple[Any, ...] | Call]
 
 EXAMPLES: dict[str, list[Factory]] = {}
+DENSE: dict[str, set[str]] = {}
 for _module in pkgutil.iter_modules(__path__):
-    EXAMPLES |= importlib.import_module(f"{__name__}.{_module.name}").EXAMPLES
+    _file = importlib.import_module(f"{__name__}.{_module.name}")
+    EXAMPLES |= _file.EXAMPLES
+    DENSE |= getattr(_file, "DENSE", {})
+
+
+@dataclass(frozen=True)
+class Example:
+    """One factory of one operation."""
+
+    op: Op
+    factory: Factory
+
+    def make(self, dtype: torch.dtype, n: int, device: str | torch.device = "cpu") -> Call:
+        """The same call each time that it is asked for, in memory of its own on `device`."""
+        torch.manual_seed(0)
+        with torch.device(device):
+            made = self.factory(dtype, n)
+        return made if isinstance(made, Call) else Call(made)
+
+    @property
+    def dense(self) -> set[str]:
+        """The parameters whose tensors must lie densely in memory."""
+        return {*self.op.tables, *DENSE.get(self.op.name, ())}
+
+    def __str__(self) -> str:
+        return f"{self.op.name}-{self.factory.__name__}"
+
+
+def examples() -> Iterator[Example]:
+    """All of them, in the order of the operations' names."""
+    for name in sorted(OPS):
+        yield from (Example(OPS[name], factory) for factory in EXAMPLES.get(name, ()))

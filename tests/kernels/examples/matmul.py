@@ -1,0 +1,36 @@
+import torch
+
+from . import call
+
+
+def randn(dtype, *shape):
+    return torch.randn(shape).to(dtype)
+
+
+def square(dtype, n):
+    return randn(dtype, 60 * n, 40 * n), randn(dtype, 40 * n, 50 * n)
+
+
+def linear(dtype, n):
+    """As nn.Linear calls it: the weight transposed, the bias and the activation in the product."""
+    x, weight, bias = randn(dtype, 2, 5 * n, 33 * n), randn(dtype, 40 * n, 33 * n), randn(dtype, 40 * n)
+    return call(x, weight.t(), bias, activation="relu")
+
+
+def parted(dtype, n):
+    """So long a sum that it is parted, and finished by column_sum's kernel."""
+    return randn(dtype, 16, 2100 * n), randn(dtype, 2100 * n, 24 * n), randn(dtype, 24 * n)
+
+
+def batched(dtype, n):
+    """Two batch dimensions that no stride walks together, the second one of `b` broadcast."""
+    return randn(dtype, 3, 2 * n, 17 * n, 24).transpose(0, 1), randn(dtype, 2 * n, 1, 24, 9 * n)
+
+
+def rounded(dtype, n):
+    """Operands of other dtypes, rounded in the kernel, as under autocast."""
+    a, b = torch.randn(33 * n, 40), torch.randn(40, 24 * n).double()
+    return call(a, b, dtype=dtype, out_dtype=torch.float32)
+
+
+EXAMPLES = {"matmul": [square, linear, parted, batched, rounded]}
