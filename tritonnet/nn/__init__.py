@@ -5,7 +5,7 @@ import sys
 from .. import functional, init, parameter
 from ..module import Module
 from ..parameter import Buffer, Parameter
-from .containers import ModuleList, Sequential
+from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .conv2d import Conv2d
 from .cross_entropy import CrossEntropyLoss
 from .dropout import Dropout
@@ -23,8 +23,11 @@ __all__ = [
     "Identity",
     "Linear",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "ReLU",
     "Sequential",
     "functional",

@@ -1,13 +1,14 @@
-"""Sequential and ModuleList: modules held in order, by number."""
+"""Sequential, ModuleList and ModuleDict: modules held in order, by number or by name."""
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from itertools import chain
 from typing import Any, Self
 
-from ..errors import ModuleError
-from ..module import Module, indented
+from ...errors import ModuleError
+from ...module import Module, indented
+from ._pairs import pairs
 
 
 class _Indexed(Module):
@@ -165,3 +166,59 @@ class ModuleList(_Indexed):
             for first, last, text in runs
         ]
         return f"{self._get_name()}(" + ("\n  " + "\n  ".join(lines) + "\n" if lines else "") + ")"
+
+
+class ModuleDict(Module):
+    """A dict of modules, each registered under its key; it has no forward of its own.
+
+    Takes a mapping or pairs, and keeps their order.
+    """
+
+    def __init__(self, modules: Any = None) -> None:
+        super().__init__()
+        if modules is not None:
+            self.update(modules)
+
+    def __len__(self) -> int:
+        return len(self._registered["module"])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._registered["module"])
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._registered["module"]
+
+    def __getitem__(self, key: str) -> Any:
+        return self._modules[key]
+
+    def __setitem__(self, key: str, module: Module | None) -> None:
+        self.add_module(key, module)
+
+    def __delitem__(self, key: str) -> None:
+        del self._modules[key]
+
+    def keys(self) -> KeysView[str]:
+        return self._registered["module"].keys()
+
+    def values(self) -> ValuesView[Any]:
+        return self._modules.copy().values()  # type: ignore[no-any-return]
+
+    def items(self) -> ItemsView[str, Any]:
+        return self._modules.copy().items()  # type: ignore[no-any-return]
+
+    def pop(self, key: str) -> Any:
+        """Remove the module under key and return it."""
+        removed = self[key]
+        del self[key]
+        return removed
+
+    def clear(self) -> None:
+        """Remove every module."""
+        self._modules = {}
+
+    def update(self, modules: Any) -> None:
+        """Enter the modules of a mapping or of pairs; existing keys take the new module and keep their place."""
+        if isinstance(modules, Mapping | ModuleDict):
+            modules = list(modules.items())
+        for key, module in pairs(f"{type(self).__name__}.update", modules):
+            self[key] = module
