@@ -1,11 +1,12 @@
 """init draws what torch.nn.init draws from the same seed, bit for bit."""
 
+import inspect
 import warnings
 
 import pytest
 import torch
 
-from tritonnet import init
+from tritonnet import init, nn
 from tritonnet.errors import ShapeError
 
 CASES = [
@@ -24,6 +25,11 @@ CASES = [
     ("kaiming_uniform_", (4, 5, 3, 3), {"a": 5**0.5}),
     ("kaiming_uniform_", (4, 5), {"mode": "fan_out", "nonlinearity": "relu"}),
     ("kaiming_uniform_", (0, 5), {}),
+    ("kaiming_normal_", (5, 0), {}),
+    ("uniform_", (0,), {}),
+    ("dirac_", (0, 2, 3), {}),
+    ("xavier_uniform_", (0, 2), {}),
+    ("sparse_", (0, 3), {"sparsity": 0.5}),
     ("kaiming_normal_", (4, 5, 2), {"a": 0.1, "mode": "fan_out"}),
     ("kaiming_normal_", (4, 5), {"nonlinearity": "tanh"}),
     ("orthogonal_", (6, 4), {"gain": 2}),
@@ -94,6 +100,47 @@ def test_gains_are_torchs(nonlinearity):
     assert init.calculate_gain("leaky_relu", 0.3) == torch.nn.init.calculate_gain("leaky_relu", 0.3)
 
 
+def test_names_and_signatures_are_torchs():
+    assert set(torch.nn.init.__all__) == set(init.__all__)
+    for name in init.__all__:
+        ours, theirs = (inspect.signature(getattr(space, name)).parameters for space in (init, torch.nn.init))
+        if theirs.keys() != {"args", "kwargs"}:
+            assert [(one.name, one.default) for one in ours.values()] == [
+                (one.name, one.default) for one in theirs.values()
+            ]
+
+
+OLD = sorted(name for name in init.__all__ if f"{name}_" in init.__all__)
+
+
+@pytest.mark.parametrize("old", OLD)
+def test_old_names_warn_and_do_the_same(old):
+    _, shape, arguments = next(case for case in CASES if case[0] == f"{old}_" and 0 not in case[1])
+    torch.manual_seed(7)
+    with pytest.warns(FutureWarning, match=f"init.{old} is deprecated; it is called init.{old}_"):
+        ours = getattr(init, old)(torch.empty(shape), **arguments)
+    assert torch.equal(ours, drawn(torch.nn.init, f"{old}_", shape, arguments, torch.float32)[0])
+
+
+@pytest.mark.parametrize("name", ["uniform_", "normal_", "trunc_normal_", "kaiming_uniform_", "orthogonal_", "eye_"])
+def test_parameters_and_views_are_filled_in_place(name):
+    """Transposed, as a Linear's weight may be: the same values as torch's, and autograd sees nothing of it."""
+    results = []
+    for space, make in ((init, nn.Parameter), (torch.nn.init, torch.nn.Parameter)):
+        torch.manual_seed(5)
+        # torch's own orthogonal_ needs a tensor that it can view.
+        weight = make(torch.zeros(6, 4) if name == "orthogonal_" else torch.zeros(4, 6).t())
+        assert getattr(space, name)(weight) is weight and weight.is_leaf and weight.grad is None
+        results.append(weight.detach())
+    assert torch.equal(*results)
+
+
+def test_fans_under_the_name_that_scripts_use():
+    for shape in ((4, 5), (4, 5, 3, 2), (2, 2, 1)):
+        tensor = torch.empty(shape)
+        assert init._calculate_fan_in_and_fan_out(tensor) == torch.nn.init._calculate_fan_in_and_fan_out(tensor)
+
+
 def test_meta_tensors_stay_as_they_are():
     for name, arguments in [("trunc_normal_", {}), ("orthogonal_", {}), ("sparse_", {"sparsity": 0.1}), ("eye_", {})]:
         assert getattr(init, name)(torch.empty(3, 4, device="meta"), **arguments).is_meta
@@ -122,5 +169,6 @@ def test_what_does_not_fit_is_refused(call, error, message):
 def test_far_bounds_and_empty_tensors_are_warned_of():
     with pytest.warns(UserWarning, match="more than two std"):
         init.trunc_normal_(torch.empty(3), mean=9, std=1, a=-1, b=1.5)
-    with pytest.warns(UserWarning, match="no elements"):
-        init.kaiming_uniform_(torch.empty(0, 3))
+    for kaiming in (init.kaiming_uniform_, init.kaiming_normal_):
+        with pytest.warns(UserWarning, match="no elements"):
+            kaiming(torch.empty(0, 3))
