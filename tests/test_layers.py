@@ -20,8 +20,9 @@ STATE = {"parameter", "module", "hooks", "init", "graph", "profiling", "data"}
 MAY_IMPORT = {
     "errors": {"kernels"},
     **{part: STATE | {"errors"} for part in STATE},
-    "functional": {"kernels", "errors"},
-    "nn": {"parameter", "module", "hooks", "init", "functional", "errors"},
+    "_names": set(),
+    "functional": {"kernels", "errors", "_names"},
+    "nn": {"parameter", "module", "hooks", "init", "functional", "errors", "_names"},
     "optim": {"kernels", "errors", "parameter", "module"},
     "amp": {"kernels", "errors"},
     "checkpoint": {"parameter", "module", "errors"},

@@ -1,10 +1,13 @@
 """Layers, and all that `import tritonnet.nn as nn` needs to stand in for `import torch.nn as nn`."""
 
 import sys
+from typing import Any
 
 from .. import functional, init, parameter
+from .._names import missing
 from ..module import Module
 from ..parameter import Buffer, Parameter
+from . import modules
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .conv2d import Conv2d
 from .cross_entropy import CrossEntropyLoss
@@ -32,8 +35,14 @@ __all__ = [
     "Sequential",
     "functional",
     "init",
+    "modules",
     "parameter",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, "torch.nn", name, __all__)
+
 
 # `import tritonnet.nn.functional as F` finds the same module as `tritonnet.functional`.
 for _module in (functional, init, parameter):

@@ -1,0 +1,61 @@
+"""torch.nn.modules and its files, for scripts that name a layer by them: `nn.modules.conv.Conv2d` is `nn.Conv2d`.
+
+Every layer is found in every file; there are files of torch's whose layers tritonnet does not offer yet.
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from ..._names import missing
+from . import utils
+
+__all__ = ["utils"]
+
+_FILES = (
+    "activation",
+    "adaptive",
+    "batchnorm",
+    "channelshuffle",
+    "container",
+    "conv",
+    "distance",
+    "dropout",
+    "flatten",
+    "fold",
+    "instancenorm",
+    "lazy",
+    "linear",
+    "loss",
+    "module",
+    "normalization",
+    "padding",
+    "pixelshuffle",
+    "pooling",
+    "rnn",
+    "sparse",
+    "transformer",
+    "upsampling",
+)
+
+
+class _File(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        return _layer(self.__name__, name)
+
+
+def __getattr__(name: str) -> Any:
+    return _layer(__name__, name)
+
+
+def _layer(module: str, name: str) -> Any:
+    from ... import nn
+
+    if name in nn.__all__:
+        return getattr(nn, name)
+    raise missing(module, module.replace("tritonnet", "torch", 1), name, nn.__all__)
+
+
+for _name in _FILES:
+    _path = f"{__name__}.{_name}"
+    sys.modules[_path] = globals()[_name] = _File(_path, f"The layers that torch keeps in its file {_name}.")
