@@ -24,11 +24,13 @@ def once_differentiable(name: str) -> Callable[[Callable[..., Any]], Callable[..
                 return backward(ctx, *grads)
             with torch.no_grad():
                 found = backward(ctx, *grads)
-            # Something must need a gradient for the results to do so.
-            needs = torch.empty(0, requires_grad=True, device="cpu")
+            # The refusal hangs on all that the results depend on, so that no way back to an input passes it by; and on
+            # something that needs a gradient in any case.
+            needs = [t for t in (*grads, *ctx.saved_tensors) if isinstance(t, Tensor) and t.requires_grad]
+            needs.append(torch.empty(0, requires_grad=True, device="cpu"))
             if isinstance(found, tuple):
-                return tuple(_Refusal.apply(name, needs, one) if isinstance(one, Tensor) else one for one in found)
-            return _Refusal.apply(name, needs, found)
+                return tuple(_Refusal.apply(name, one, *needs) if isinstance(one, Tensor) else one for one in found)
+            return _Refusal.apply(name, found, *needs)
 
         return wrapper
 
@@ -37,7 +39,7 @@ def once_differentiable(name: str) -> Callable[[Callable[..., Any]], Callable[..
 
 class _Refusal(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, name: str, needs: Tensor, gradient: Tensor) -> Tensor:
+    def forward(ctx: Any, name: str, gradient: Tensor, *needs: Tensor) -> Tensor:
         ctx.name = name
         return gradient.view_as(gradient)
 
