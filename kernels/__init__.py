@@ -15,7 +15,7 @@ from .column_sum import column_sum
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
 from .cross_entropy import cross_entropy, cross_entropy_backward
 from .dropout import dropout, dropout_
-from .matmul import matmul
+from .matmul import matmul, matmul_epilogue_backward
 from .relu import relu, relu_, relu_backward
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "dropout",
     "dropout_",
     "matmul",
+    "matmul_epilogue_backward",
     "path",
     "relu",
     "relu_",

@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from . import _tune
+from ._activations import activation_named
 from ._errors import DtypeError, ShapeError, dtype_name
 from ._launch import launch
 from ._op import FLOATS, op
@@ -56,10 +57,10 @@ def pick_tile(M: int, N: int, Z: int, axis: int, dtype: torch.dtype, target: _tu
 
 @triton.jit(do_not_specialize=["parts", "bias_N"])
 def _column_sum_kernel(
-    x_ptr, bias_ptr, y_ptr,
+    x_ptr, bias_ptr, y_ptr, pre_ptr,
     M, N, parts, bias_N,
     stride_xz, stride_xm, stride_xn, stride_bias,
-    RELU: tl.constexpr, INT64: tl.constexpr,
+    ACT: tl.constexpr, INT64: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, ROWS: tl.constexpr, AXIS: tl.constexpr,
 ):  # fmt: skip
     blocks_n = tl.cdiv(N, BLOCK_N)
@@ -79,9 +80,12 @@ def _column_sum_kernel(
 
     if bias_ptr is not None:
         y += tl.load(bias_ptr + (offs_n % bias_N) * stride_bias, mask=offs_n < N, other=0.0).to(ACC)
-    if RELU:
-        y = tl.where(y < 0.0, 0.0, y)
-    tl.store(y_ptr + tl.cast(part, tl.int64) * N + offs_n, y.to(y_ptr.dtype.element_ty), mask=offs_n < N)
+    y_offs = tl.cast(part, tl.int64) * N + offs_n
+    if pre_ptr is not None:
+        tl.store(pre_ptr + y_offs, y.to(pre_ptr.dtype.element_ty), mask=offs_n < N)
+    if ACT is not None:
+        y = ACT(y)
+    tl.store(y_ptr + y_offs, y.to(y_ptr.dtype.element_ty), mask=offs_n < N)
 
 
 def column_sum_reference(x: Tensor, *, out_dtype: torch.dtype | None = None) -> Tensor:
@@ -105,22 +109,25 @@ def column_sum(x: Tensor, *, out_dtype: torch.dtype | None = None) -> Tensor:
     """
     _check(x)
     y = x.new_empty(x.shape[-1], dtype=out_dtype or x.dtype)
-    _sum_into(y, x)
+    sum_into(y, x)
     return y
 
 
-def sum_parts(parts: Tensor, y: Tensor, bias: Tensor | None = None, activation: str = "none") -> None:
+def sum_parts(
+    parts: Tensor, y: Tensor, bias: Tensor | None = None, activation: str = "none", pre: Tensor | None = None
+) -> None:
     """y[z] = act(sum over s of parts[z, s] + bias), bias repeated along the columns: the second stage of a split sum.
 
     Args:
         parts: [Z, S, N], contiguous, at least one part.
         y: [Z, N], contiguous, written.
         bias: [B] with N a multiple of B, any stride.
+        pre: as y, written with what act is applied to.
     """
     Z, S, N = parts.shape
     bias_size, bias_stride = (0, 0) if bias is None else (bias.shape[0], bias.stride(0))
     stage = _stage(Z, S, N, (S * N, N, 1), parts.dtype, parts.device, S, bias_size, bias_stride, activation)
-    stage.run(parts, bias, y)
+    stage.run(parts, bias, y, pre)
 
 
 @dataclass(frozen=True)
@@ -132,17 +139,18 @@ class _Stage:
     integers: tuple[int, ...]
     constexprs: dict[str, Any]
 
-    def run(self, x: Tensor, bias: Tensor | None, y: Tensor) -> None:
-        launch(_column_sum_kernel, self.grid, x, bias, y, *self.integers, **self.constexprs)
+    def run(self, x: Tensor, bias: Tensor | None, y: Tensor, pre: Tensor | None = None) -> None:
+        launch(_column_sum_kernel, self.grid, x, bias, y, pre, *self.integers, **self.constexprs)
 
 
-def _sum_into(y: Tensor, x: Tensor) -> None:
+def sum_into(y: Tensor, x: Tensor) -> None:
+    """y[n] = sum of x[..., n] over all leading dimensions, written."""
     stages = _stages(x.shape, x.stride(), x.dtype, x.device)
     if not stages:
         sums = x.new_empty((x.shape[0], x.shape[-1]), dtype=wide_dtype(x.dtype))
         for i in range(x.shape[0]):
-            _sum_into(sums[i], x[i])
-        return _sum_into(y, sums)
+            sum_into(sums[i], x[i])
+        return sum_into(y, sums)
     for stage in stages:
         into = y if stage.rows == 1 else x.new_empty((stage.rows, x.shape[-1]), dtype=wide_dtype(x.dtype))
         stage.run(x, None, into)
@@ -189,7 +197,11 @@ def _stage(
         rows=Z * parts,
         grid=(Z * parts * triton.cdiv(N, tile.BLOCK_N),),
         integers=(M, N, parts, bias_size, *strides, bias_stride),
-        constexprs={"RELU": activation == "relu", "INT64": needs_int64((M, N), strides[1:]), **asdict(tile)},
+        constexprs={
+            "ACT": activation_named("column_sum", activation).formula,
+            "INT64": needs_int64((M, N), strides[1:]),
+            **asdict(tile),
+        },
     )
 
 

@@ -1,6 +1,7 @@
-"""c = act(a b + bias): the tiles, the kernel and its launcher."""
+"""c = act(a b + bias) and the gradient of its epilogue: the tiles, the kernels and their launchers."""
 
+from .epilogue import matmul_epilogue_backward
 from .product import matmul, matmul_reference
 from .tiles import Tile, pick_tile
 
-__all__ = ["Tile", "matmul", "matmul_reference", "pick_tile"]
+__all__ = ["Tile", "matmul", "matmul_epilogue_backward", "matmul_reference", "pick_tile"]

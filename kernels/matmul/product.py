@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import _tune
+from .._activations import activation_named
 from .._errors import DtypeError, ShapeError, dtype_name
 from .._launch import launch
 from .._op import FLOATS, op
@@ -19,16 +20,14 @@ from .._tile import TL_DTYPES, block_offsets, grouped_pid, needs_int64, wide_dty
 from ..column_sum import sum_parts
 from .tiles import pick_tile
 
-_ACTIVATIONS = ("none", "relu")
-
 
 @triton.jit(do_not_specialize=["Y"])
 def _matmul_kernel(
-    a_ptr, b_ptr, bias_ptr, c_ptr,
+    a_ptr, b_ptr, bias_ptr, c_ptr, pre_ptr,
     M, N, K, Y,
     stride_az, stride_ay, stride_am, stride_ak,
     stride_bz, stride_by, stride_bk, stride_bn, stride_bias,
-    DTYPE: tl.constexpr, PRECISION: tl.constexpr, RELU: tl.constexpr, INT64: tl.constexpr,
+    DTYPE: tl.constexpr, PRECISION: tl.constexpr, ACT: tl.constexpr, INT64: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr, SPLIT_K: tl.constexpr,
 ):  # fmt: skip
     # One program: a tile of one of Z x Y batch entries and one of SPLIT_K parts of K. c is [Z, Y, SPLIT_K, M, N].
@@ -62,10 +61,14 @@ def _matmul_kernel(
 
     if bias_ptr is not None:
         acc += tl.load(bias_ptr + offs_n * stride_bias, mask=offs_n < N, other=0.0).to(ACC)[None, :]
-    if RELU:
-        acc = tl.where(acc < 0.0, 0.0, acc)
-    c_ptrs = c_ptr + tl.cast(part, tl.int64) * M * N + offs_m[:, None] * N + offs_n[None, :]
-    tl.store(c_ptrs, acc.to(c_ptr.dtype.element_ty), mask=(offs_m[:, None] < M) & (offs_n[None, :] < N))
+    c_offs = offs_m[:, None] * N + offs_n[None, :]
+    c_mask = (offs_m[:, None] < M) & (offs_n[None, :] < N)
+    first_c = tl.cast(part, tl.int64) * M * N
+    if pre_ptr is not None:
+        tl.store(pre_ptr + first_c + c_offs, acc.to(pre_ptr.dtype.element_ty), mask=c_mask)
+    if ACT is not None:
+        acc = ACT(acc)
+    tl.store(c_ptr + first_c + c_offs, acc.to(c_ptr.dtype.element_ty), mask=c_mask)
 
 
 def matmul_reference(
@@ -76,16 +79,17 @@ def matmul_reference(
     activation: str = "none",
     out_dtype: torch.dtype | None = None,
     dtype: torch.dtype | None = None,
-) -> Tensor:
+    with_pre: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
     bias_shape, bias_dtype = (None, None) if bias is None else (bias.shape, bias.dtype)
     dtype = _check(a.shape, b.shape, bias_shape, activation, (a.dtype, b.dtype, bias_dtype), dtype)
     wide = wide_dtype(dtype)
     c = torch.matmul(a.to(dtype).to(wide), b.to(dtype).to(wide))
     if bias is not None:
         c = c + bias.to(wide)
-    if activation == "relu":
-        c = c.relu()
-    return c.to(out_dtype or dtype)
+    pre, c = c, activation_named("matmul", activation).reference(c)
+    out_dtype = out_dtype or dtype
+    return (c.to(out_dtype), pre.to(out_dtype)) if with_pre else c.to(out_dtype)
 
 
 def _flops(a: Tensor, b: Tensor, *_: Any, **__: Any) -> int:
@@ -102,8 +106,9 @@ def matmul(
     activation: str = "none",
     out_dtype: torch.dtype | None = None,
     dtype: torch.dtype | None = None,
-) -> Tensor:
-    """c = act(a b + bias), act(x) = x or max(x, 0); batch dimensions broadcast as in torch.matmul.
+    with_pre: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """c = act(a b + bias), in one launch; batch dimensions broadcast as in torch.matmul.
 
     Products are summed in float32 (float64 for float64) in an order that depends on the sizes alone: no atomics, the
     same bits in every run and on any number of threads. Float32 operands follow torch's switch for matrix products
@@ -113,17 +118,19 @@ def matmul(
         a: [..., M, K], float32/float16/bfloat16/float64, any strides.
         b: [..., K, N], of a's dtype, any strides.
         bias: [N], of a's dtype, any stride; added to every row.
-        activation: "none" or "relu".
+        activation: "none", "relu", "gelu" (with erf), "gelu_tanh" or "silu".
         out_dtype: of c; by default that of the products.
         dtype: what operands, of any and also different dtypes, are rounded to before they are multiplied (autocast).
+        with_pre: return also the pre-activation a b + bias, which the gradient of most activations needs.
 
-    Returns: [..., M, N], contiguous; act(bias) or zeros where K is 0.
+    Returns: c [..., M, N], contiguous, act(bias) or act(0) where K is 0; with_pre: c and the pre-activation, alike.
     Raises: ShapeError for ranks, sizes or an activation that do not fit; DtypeError for mixed or other dtypes.
     """
     plan = _plan_of(a, b, bias, activation, dtype)
     c = a.new_empty(plan.shape, dtype=out_dtype or plan.dtype)
-    plan.run(c, a, b, bias)
-    return c
+    pre = torch.empty_like(c) if with_pre else None
+    plan.run(c, a, b, bias, pre)
+    return c if pre is None else (c, pre)
 
 
 @dataclass(frozen=True)
@@ -139,23 +146,25 @@ class _Plan:
     integers: tuple[int, ...]
     constexprs: dict[str, Any]
 
-    def run(self, c: Tensor, a: Tensor, b: Tensor, bias: Tensor | None) -> None:
+    def run(self, c: Tensor, a: Tensor, b: Tensor, bias: Tensor | None, pre: Tensor | None) -> None:
         if not self.walkable:
-            return self._run_slices(c, a, b, bias)
+            return self._run_slices(c, a, b, bias, pre)
         splits = self.constexprs["SPLIT_K"]
         if splits == 1:
-            launch(_matmul_kernel, self.grid, a, b, bias, c, *self.integers, **self.constexprs)
+            launch(_matmul_kernel, self.grid, a, b, bias, c, pre, *self.integers, **self.constexprs)
             return
         M, N = self.integers[:2]
         parts = torch.empty((self.batch, splits, M * N), dtype=wide_dtype(self.dtype), device=c.device)
-        launch(_matmul_kernel, self.grid, a, b, None, parts, *self.integers, **{**self.constexprs, "RELU": False})
-        sum_parts(parts, c, bias, self.activation)
+        constexprs = {**self.constexprs, "ACT": None}
+        launch(_matmul_kernel, self.grid, a, b, None, parts, None, *self.integers, **constexprs)
+        sum_parts(parts, c, bias, self.activation, pre)
 
-    def _run_slices(self, c: Tensor, a: Tensor, b: Tensor, bias: Tensor | None) -> None:
+    def _run_slices(self, c: Tensor, a: Tensor, b: Tensor, bias: Tensor | None, pre: Tensor | None) -> None:
         """One product for each index of the first batch dimension, where no two strides walk all batch dimensions."""
         a, b = a.expand(c.shape[:-2] + a.shape[-2:]), b.expand(c.shape[:-2] + b.shape[-2:])
-        for c_i, a_i, b_i in zip(c, a, b, strict=True):
-            _plan_of(a_i, b_i, bias, self.activation, self.dtype).run(c_i, a_i, b_i, bias)
+        for i in range(len(c)):
+            plan = _plan_of(a[i], b[i], bias, self.activation, self.dtype)
+            plan.run(c[i], a[i], b[i], bias, None if pre is None else pre[i])
 
 
 def _plan_of(a: Tensor, b: Tensor, bias: Tensor | None, activation: str, dtype: torch.dtype | None) -> _Plan:
@@ -202,7 +211,7 @@ def _plan(
     (Z, Y), (stride_az, stride_ay), (stride_bz, stride_by) = (
         [*start, *last][-2:] for start, last in (((1, 1), batch), ((0, 0), a_batch), ((0, 0), b_batch))
     )
-    tile = pick_tile(M, N, K, Z * Y, dtype, _tune.target(device))
+    tile = pick_tile(M, N, K, Z * Y, dtype, _tune.target(device), activation)
     programs = Z * Y * tile.SPLIT_K * triton.cdiv(M, tile.BLOCK_M) * triton.cdiv(N, tile.BLOCK_N)
     int64 = (
         needs_int64((M, K), (stride_am, stride_ak)) or needs_int64((K, N), b_stride[-2:]) or needs_int64((M, N), (N, 1))
@@ -223,7 +232,7 @@ def _plan(
         constexprs={
             "DTYPE": TL_DTYPES[dtype],
             "PRECISION": precision,
-            "RELU": activation == "relu",
+            "ACT": activation_named("matmul", activation).formula,
             "INT64": int64,
             **asdict(tile),
         },
@@ -255,8 +264,7 @@ def _check(
             raise ShapeError(f"{given}; batch sizes {left} and {right} do not broadcast")
     if bias is not None and bias != b[-1:]:
         raise ShapeError(f"matmul: bias is {tuple(bias)} and b is {tuple(b)}; bias needs to be ({b[-1]},)")
-    if activation not in _ACTIVATIONS:
-        raise ShapeError(f"matmul: activation is {activation!r}; it is one of {', '.join(map(repr, _ACTIVATIONS))}")
+    activation_named("matmul", activation)
     mixed = [each for each in dtypes if each is not None]
     product = dtype or mixed[0]
     if wrong := [each for each in (*mixed, product) if each not in FLOATS]:

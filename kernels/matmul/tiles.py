@@ -68,16 +68,25 @@ class _Split:
 # On a CPU, parts of a long K also keep the operands in the cache; and the number of threads must not change the bits.
 _SPLITS = {"cpu": _Split(64, 128, 1024), "gpu": _Split(128, None, 512)}
 _MOST_PARTS = 16
+_LIGHT = ("none", "relu")
+"""Activations that take no registers."""
+_SUMS_BESIDE_OTHERS = 64
+"""How many sums a thread may hold where another activation needs registers too; more and they spill."""
 
 
-def pick_tile(M: int, N: int, K: int, Z: int, dtype: torch.dtype, target: Target) -> Tile:
+def pick_tile(M: int, N: int, K: int, Z: int, dtype: torch.dtype, target: Target, activation: str = "none") -> Tile:
     """The tile for Z products [M, K] x [K, N]: the measured one, else the one whose busiest unit has least to do.
 
     On a CPU, BLOCK_K and SPLIT_K, and with them the order of every sum, do not depend on `target.units`.
     """
-    if found := measured("matmul", target, dtype, (M, N, K, Z)):
+    layout = "" if activation in _LIGHT else "activation"
+    if found := measured("matmul", target, dtype, (M, N, K, Z), layout):
         return Tile(**found)
-    tiles = _TILES[target.kind, dtype.itemsize]
+    tiles = [
+        (tile, share)
+        for tile, share in _TILES[target.kind, dtype.itemsize]
+        if activation in _LIGHT or tile.BLOCK_M * tile.BLOCK_N <= _SUMS_BESIDE_OTHERS * 32 * tile.num_warps
+    ]
     fitting = [entry for entry in tiles if _bytes(entry[0], dtype) <= target.shared] or [tiles[-1]]
 
     def cost(entry: tuple[Tile, float]) -> float:

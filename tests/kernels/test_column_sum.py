@@ -77,7 +77,13 @@ def test_gpu_tiles_compile_and_spill_nothing(capability, axis, dtype, compile_fo
     kernel = source._column_sum_kernel
     constants = asdict(pick_tile(100_000, 1000, 1, axis, dtype, GPU))
     warps = constants.pop("num_warps")
-    constants |= {"RELU": False, "INT64": False, "bias_ptr": None, "stride_xm" if axis else "stride_xn": 1}
+    constants |= {
+        "ACT": None,
+        "INT64": False,
+        "bias_ptr": None,
+        "pre_ptr": None,
+        "stride_xm" if axis else "stride_xn": 1,
+    }
     types = {name: "i32" for name in kernel.arg_names if name not in constants}
     types |= {"x_ptr": f"*{TL_DTYPES[dtype]}", "y_ptr": f"*{TL_DTYPES[wide_dtype(dtype)]}"}
     _, spilled = compile_for_gpu(kernel, types, constants, capability, warps)

@@ -8,6 +8,7 @@ import torch
 
 from tritonnet.errors import DeviceError, DtypeError, ShapeError
 from tritonnet.kernels import _tune, matmul
+from tritonnet.kernels._activations import ACTIVATIONS
 from tritonnet.kernels._tile import TL_DTYPES
 from tritonnet.kernels.matmul import Tile, matmul_reference, pick_tile
 from tritonnet.testing import check
@@ -226,8 +227,8 @@ def test_wrong_shapes(shapes, said):
 
 
 def test_wrong_activation():
-    with pytest.raises(ShapeError, match="activation is 'gelu'; it is one of 'none', 'relu'"):
-        matmul(torch.ones(2, 2), torch.ones(2, 2), activation="gelu")
+    with pytest.raises(ShapeError, match="activation is 'swish'; it is one of 'none', 'relu'"):
+        matmul(torch.ones(2, 2), torch.ones(2, 2), activation="swish")
 
 
 def test_wrong_dtypes():
@@ -261,9 +262,16 @@ def test_gpu_tiles_compile_and_spill_nothing(capability, dtype, compile_for_gpu)
     for tile, _ in tiles._TILES["gpu", dtype.itemsize]:
         if tiles._bytes(tile, dtype) > shared:
             continue
+        heavy = tile.BLOCK_M * tile.BLOCK_N <= 64 * 32 * tile.num_warps
         options = asdict(tile)
         warps, stages = options.pop("num_warps"), options.pop("num_stages")
-        constants = {"DTYPE": TL_DTYPES[dtype], "PRECISION": "ieee", "RELU": True, "INT64": False, **options}
+        constants = {
+            "DTYPE": TL_DTYPES[dtype],
+            "PRECISION": "ieee",
+            "ACT": ACTIVATIONS["gelu" if heavy else "relu"].formula,
+            "INT64": False,
+            **options,
+        }
         constants |= {"stride_ak": 1, "stride_bk": 1, "stride_bias": 1}
         names = [name for name in kernel.arg_names if name not in constants]
         types = {name: f"*{TL_DTYPES[dtype]}" if name.endswith("_ptr") else "i32" for name in names}

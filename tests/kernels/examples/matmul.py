@@ -33,4 +33,25 @@ def rounded(dtype, n):
     return call(a, b, dtype=dtype, out_dtype=torch.float32)
 
 
-EXAMPLES = {"matmul": [square, linear, parted, batched, rounded]}
+def kept(dtype, n):
+    """An activation whose gradient needs what it is applied to."""
+    return call(randn(dtype, 60 * n, 40), randn(dtype, 40, 50), randn(dtype, 50), activation="gelu", with_pre=True)
+
+
+def parted_and_kept(dtype, n):
+    return call(randn(dtype, 16, 2100 * n), randn(dtype, 2100 * n, 24), activation="silu", with_pre=True)
+
+
+def gradient(dtype, n):
+    x = randn(dtype, 2, 33 * n, 50 * n)
+    return call(x, torch.relu(x), "relu")
+
+
+def gradient_with_bias(dtype, n):
+    return call(randn(dtype, 50 * n, 167 * n).t(), randn(dtype, 167 * n, 50 * n), "gelu", torch.float32)
+
+
+EXAMPLES = {
+    "matmul": [square, linear, parted, batched, rounded, kept, parted_and_kept],
+    "matmul_epilogue_backward": [gradient, gradient_with_bias],
+}
