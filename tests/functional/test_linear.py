@@ -5,14 +5,16 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from tritonnet import kernels
-from tritonnet.errors import DeviceError, DtypeError, ShapeError
+from tritonnet.errors import BackwardError, DeviceError, DtypeError, ShapeError
 from tritonnet.functional import linear
+from tritonnet.kernels._activations import ACTIVATIONS
 from tritonnet.testing import check
+
+BENDING = ["gelu", "gelu_tanh", "silu"]
 
 
 def reference(x, weight, bias, activation=None):
-    y = x @ weight.mT + bias
-    return y.relu() if activation == "relu" else y
+    return ACTIVATIONS[activation or "none"].reference(x @ weight.mT + bias)
 
 
 def test_linear():
@@ -38,6 +40,35 @@ def test_other_dtypes():
         hyper=[{"activation": "relu"}],
         layouts=("contiguous", "transposed"),
     )
+
+
+def test_activations_that_bend():
+    check(
+        linear,
+        reference,
+        {"x": ("B", "I"), "weight": ("O", "I"), "bias": ("O",)},
+        dims={"B": [5], "I": [19], "O": [7]},
+        dtypes=[torch.float32, torch.float64],
+        grad=("x", "weight", "bias"),
+        hyper=[{"activation": name} for name in BENDING],
+        layouts=("contiguous", "transposed"),
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("activation", BENDING)
+def test_activations_that_bend_in_half_precision(activation, dtype):
+    """What lies between the kernels, the pre-activation and its gradient, is rounded to their dtype."""
+    x, weight, bias = (torch.randn(size).to(dtype).requires_grad_() for size in ((5, 19), (7, 19), (7,)))
+    y = linear(x, weight, bias, activation=activation)
+    dy = torch.randn_like(y)
+    gradients = torch.autograd.grad(y, (x, weight, bias), dy)
+    with torch.no_grad():
+        result, z = kernels.matmul(x, weight.mT, bias, activation=activation, with_pre=True)
+        dz, dbias = kernels.matmul_epilogue_backward(dy, z, activation, dtype)
+        expected = kernels.matmul(dz, weight), kernels.matmul(dz.mT, x), dbias
+    assert torch.equal(y, result)
+    assert all(map(torch.equal, gradients, expected))
 
 
 @pytest.mark.parametrize("shape", [("I",), ("T", "B", "I"), ("S", "T", "B", "I")], ids=len)
@@ -78,6 +109,36 @@ def test_gradients_of_gradients(activation, leading):
 
     assert gradcheck(function, (x, weight, bias))
     assert gradgradcheck(function, (x, weight, bias))
+
+
+@pytest.mark.parametrize("activation", BENDING)
+def test_one_gradient_of_activations_that_bend(activation):
+    tensors = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((2, 4, 3), (5, 3), (5,))]
+    assert gradcheck(lambda *tensors: linear(*tensors, activation=activation), tensors)
+    y = linear(*tensors, activation=activation)
+    dy = torch.randn_like(y)
+    gradients = torch.autograd.grad(y, tensors, dy, create_graph=True)
+    expected = torch.autograd.grad(reference(*tensors, activation=activation), tensors, dy)
+    for gradient, exact in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, exact)
+        with pytest.raises(BackwardError, match="linear with an activation: the gradient of its gradient"):
+            gradient.sum().backward(retain_graph=True)
+
+
+def test_nothing_is_kept_for_a_gradient_that_nobody_asks_for(monkeypatch):
+    x, weight = torch.randn(4, 3), torch.randn(5, 3, requires_grad=True)
+    product, kept = kernels.matmul, []
+
+    def watched(*args, with_pre=False, **options):
+        kept.append(with_pre)
+        return product(*args, with_pre=with_pre, **options)
+
+    monkeypatch.setattr(kernels, "matmul", watched)
+    with torch.no_grad():
+        linear(x, weight, activation="gelu")
+    linear(x, weight.detach(), activation="gelu")
+    linear(x, weight, activation="gelu")
+    assert kept == [False, False, True]
 
 
 def test_only_the_gradients_asked_for_are_computed(monkeypatch):
@@ -145,8 +206,8 @@ def test_wrong_shapes(shapes, said):
 
 
 def test_wrong_activation():
-    with pytest.raises(ShapeError, match="activation is 'gelu'"):
-        linear(torch.ones(2, 3), torch.ones(5, 3), activation="gelu")
+    with pytest.raises(ShapeError, match="activation is 'swish'"):
+        linear(torch.ones(2, 3), torch.ones(5, 3), activation="swish")
 
 
 def test_wrong_dtypes_and_devices():

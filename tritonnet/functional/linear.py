@@ -1,4 +1,4 @@
-"""The product of rows with a weight, plus bias, and relu, with gradients of every order."""
+"""The product of rows with a weight, plus bias, and an activation, in one kernel."""
 
 from typing import Any
 
@@ -8,27 +8,29 @@ from torch import Tensor
 from tritonnet import kernels
 from tritonnet.errors import DtypeError, ShapeError
 
+from ._once import once_differentiable
 from .matmul import autocast_dtype, column_sum, multiply, product_like
 from .relu import ReluGradient
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation: str | None = None) -> Tensor:
-    """y = act(x W^T + bias), act(z) = z or max(z, 0), in one kernel.
+    """y = act(x W^T + bias), in one kernel; its gradient finds those of act and of bias in one pass.
 
     Under autocast input and weight are rounded to the autocast dtype as the kernel reads them, and y has that dtype;
     gradients have the dtypes of what they belong to. Float64 tensors are left alone. Differentiable any number of
-    times. Nothing is copied but a view of the input, or of y's gradient, whose rows no single stride walks, for the
-    gradient of the weight.
+    times, with "gelu", "gelu_tanh" and "silu" once. Nothing is copied but a view of the input, or of y's gradient,
+    whose rows no single stride walks, for the gradient of the weight.
 
     Args:
         input: [..., in_features], float32/float16/bfloat16/float64, any strides.
         weight: [out_features, in_features], of input's dtype, any strides.
         bias: [out_features], of input's dtype, any stride.
-        activation: None or "relu".
+        activation: None, "relu", "gelu" (with erf), "gelu_tanh" or "silu".
 
     Returns: [..., out_features], contiguous.
     Raises: ShapeError for ranks, sizes or an activation that do not fit; DtypeError for mixed or other dtypes;
-        DeviceError for tensors on different devices.
+        DeviceError for tensors on different devices; BackwardError for the gradient of the gradient of an activation
+        other than "relu".
     """
     if input.ndim == 0 or weight.ndim != 2:
         raise ShapeError(
@@ -48,28 +50,51 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, activat
         raise DtypeError(f"linear: got {given}; input, weight and bias need to have one dtype")
     if input.ndim == 1:
         return linear(input[None], weight, bias, activation=activation)[0]
-    y: Tensor = _Linear.apply(input, weight, bias, activation or "none", dtype)
+    trained = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (input, weight, bias))
+    y: Tensor = _Linear.apply(input, weight, bias, activation or "none", dtype, trained)
     return y
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, dtype: torch.dtype | None
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        activation: str,
+        dtype: torch.dtype | None,
+        trained: bool,
     ) -> Tensor:
-        y: Tensor = kernels.matmul(x, weight.mT, bias, activation=activation, dtype=dtype)
-        ctx.save_for_backward(x, weight, y if activation == "relu" else None)
-        ctx.dtype = dtype or x.dtype
+        with_pre = trained and activation not in ("none", "relu")
+        found = kernels.matmul(x, weight.mT, bias, activation=activation, dtype=dtype, with_pre=with_pre)
+        y, kept = found if with_pre else (found, found if activation == "relu" else None)
+        ctx.save_for_backward(x, weight, kept)
+        ctx.activation, ctx.dtype = activation, dtype or x.dtype
         ctx.bias_dtype = bias if bias is None else bias.dtype
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, y = ctx.saved_tensors
-        if y is not None:
-            dy = ReluGradient.apply(dy, y)
+        x, weight, kept = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        dx = multiply(dy, weight, ctx.dtype, x.dtype) if needs_x else None
-        dweight = product_like(weight, dy.mT, x, ctx.dtype) if needs_weight else None
-        dbias = column_sum(dy, ctx.bias_dtype) if needs_bias else None
-        return dx, dweight, dbias, None, None
+        dz, dbias = _epilogue_gradient(ctx, dy, kept, ctx.bias_dtype if needs_bias else None)
+        dx = multiply(dz, weight, ctx.dtype, x.dtype) if needs_x else None
+        dweight = product_like(weight, dz.mT, x, ctx.dtype) if needs_weight else None
+        return dx, dweight, dbias, None, None, None
+
+
+def _epilogue_gradient(
+    ctx: Any, dy: Tensor, kept: Tensor | None, bias_dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor | None]:
+    """The gradients of what act was applied to, and of the bias where its dtype is given."""
+    if kept is not None and not (torch.is_grad_enabled() and ctx.activation == "relu"):
+        return _fused(ctx, dy, kept, bias_dtype)
+    dz = dy if kept is None else ReluGradient.apply(dy, kept)
+    return dz, None if bias_dtype is None else column_sum(dz, bias_dtype)
+
+
+@once_differentiable("linear with an activation")
+def _fused(ctx: Any, dy: Tensor, kept: Tensor, bias_dtype: torch.dtype | None) -> tuple[Tensor, Tensor | None]:
+    dz, dbias = kernels.matmul_epilogue_backward(dy, kept, ctx.activation, bias_dtype)
+    return dz, dbias
