@@ -11,8 +11,21 @@ from .linear import linear
 from .matmul import matmul
 from .one_hot import one_hot
 from .relu import relu
+from .softmax import log_softmax, softmax, softmin
 
-__all__ = ["conv2d", "cross_entropy", "dropout", "flatten", "linear", "matmul", "one_hot", "relu"]
+__all__ = [
+    "conv2d",
+    "cross_entropy",
+    "dropout",
+    "flatten",
+    "linear",
+    "log_softmax",
+    "matmul",
+    "one_hot",
+    "relu",
+    "softmax",
+    "softmin",
+]
 
 
 def __getattr__(name: str) -> Any:

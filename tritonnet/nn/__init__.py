@@ -16,6 +16,7 @@ from .flatten import Flatten
 from .identity import Identity
 from .linear import Linear
 from .relu import ReLU
+from .softmax import LogSoftmax, Softmax, Softmax2d, Softmin
 
 __all__ = [
     "Buffer",
@@ -25,6 +26,7 @@ __all__ = [
     "Flatten",
     "Identity",
     "Linear",
+    "LogSoftmax",
     "Module",
     "ModuleDict",
     "ModuleList",
@@ -33,6 +35,9 @@ __all__ = [
     "ParameterList",
     "ReLU",
     "Sequential",
+    "Softmax",
+    "Softmax2d",
+    "Softmin",
     "functional",
     "init",
     "modules",

@@ -1,0 +1,187 @@
+"""softmax and its gradients: against float64, along every dimension; long rows, extremes, other dtypes, errors."""
+
+import functools
+import importlib
+import itertools
+import math
+
+import pytest
+import torch
+
+from tritonnet.errors import DtypeError, ShapeError
+from tritonnet.kernels import _tune, softmax, softmax_backward, softmax_double_backward, use
+from tritonnet.kernels._rows import Walk, walks
+from tritonnet.kernels.softmax import (
+    pick_tile,
+    softmax_backward_reference,
+    softmax_double_backward_reference,
+    softmax_reference,
+)
+from tritonnet.testing import check
+
+source = importlib.import_module("tritonnet.kernels.softmax")
+
+CPU = _tune.Target("cpu", "no such processor", 2, 512 << 10)
+GPU = _tune.Target("gpu", "no such gpu", 132, 232448)
+FORWARD = softmax, softmax_reference
+BACKWARD = softmax_backward, softmax_backward_reference
+DOUBLE = softmax_double_backward, softmax_double_backward_reference
+KINDS = [{"log": True}, {"negate": True}]
+ROWS = {"M": [1, 5, 300], "N": [1, 10, 65]}
+COLUMNS = {"M": [7, 33, 150], "N": [16, 150]}
+
+
+def along(dim, functions, **options):
+    return [functools.partial(function, dim=dim, **options) for function in functions]
+
+
+def test_softmax():
+    check(*FORWARD, {"x": ("M", "N")}, dims=ROWS, hyper=KINDS)
+
+
+def test_gradient():
+    check(*BACKWARD, {"dy": ("M", "N"), "y": ("M", "N")}, dims=ROWS, hyper=KINDS)
+
+
+def test_gradient_of_the_gradient():
+    inputs = {"v": ("M", "N"), "dy": ("M", "N"), "y": ("M", "N")}
+    check(*DOUBLE, inputs, dims=ROWS, hyper=KINDS, dtypes=[torch.float32, torch.bfloat16])
+
+
+def test_columns():
+    check(*along(0, FORWARD), {"x": ("M", "N")}, dims=COLUMNS, hyper=KINDS, dtypes=[torch.float32, torch.float16])
+    inputs = {"dy": ("M", "N"), "y": ("M", "N")}
+    check(*along(0, BACKWARD, log=True), inputs, dims=COLUMNS, dtypes=[torch.float32])
+    check(*along(0, BACKWARD), inputs, dims=COLUMNS, dtypes=[torch.bfloat16])
+
+
+def test_rows_longer_than_a_tile():
+    dims = {"M": [2], "N": [4095, 4097, 20_000]}
+    check(*FORWARD, {"x": ("M", "N")}, dims=dims, hyper=KINDS, dtypes=[torch.float32, torch.bfloat16])
+    check(*BACKWARD, {"dy": ("M", "N"), "y": ("M", "N")}, dims=dims, hyper=KINDS, dtypes=[torch.float32])
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (0, 4), (4, 0), (3, 1, 5), (2, 3, 4, 5, 6)], ids=str)
+def test_every_dimension(shape):
+    x = torch.randn(shape, dtype=torch.float64)
+    dy = torch.randn(shape, dtype=torch.float64)
+    for dim in range(-max(len(shape), 1), max(len(shape), 1)):
+        for log, theirs in ((False, torch.softmax), (True, torch.log_softmax)):
+            leaf = x.clone().requires_grad_()
+            expected = theirs(leaf, dim)
+            y = softmax(x, dim, log)
+            torch.testing.assert_close(y, expected.detach())
+            (dx,) = torch.autograd.grad(expected, leaf, dy)
+            torch.testing.assert_close(softmax_backward(dy, y, dim, log), dx)
+
+
+def _views():
+    base = torch.randn(6, 5, 7, 9, 4)
+    yield base[1:5, 1:3, ::2, ::2, 1:]
+    yield base.permute(4, 1, 0, 3, 2)
+    yield base[0, 0, 0, :1].expand(8, 4)
+    yield base[0].to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("x", list(_views()), ids=lambda x: f"{tuple(x.shape)}-{x.stride()}")
+def test_any_layout(x):
+    for dim in range(x.dim()):
+        y = softmax(x, dim)
+        torch.testing.assert_close(y, torch.softmax(x, dim))
+        assert y.stride() == torch.empty_like(x).stride()
+        dy = torch.randn(x.shape[::-1]).permute(*reversed(range(x.dim())))
+        dx = softmax_backward(dy, y, dim)
+        torch.testing.assert_close(dx, softmax_backward_reference(dy, y, dim))
+        assert dx.stride() == y.stride()
+
+
+@pytest.mark.parametrize("n", [5, 9000])
+def test_rows_that_are_not_finite(n):
+    x = torch.randn(6, n)
+    x[0] = -math.inf
+    x[1, -1] = math.inf
+    x[2, 0] = math.nan
+    x[3, : n - 1] = -math.inf
+    x[4, 1:] = -math.inf
+    x[5, 2] = -math.inf
+    for log, theirs in ((False, torch.softmax), (True, torch.log_softmax)):
+        for given, dim in ((x, 1), (x.t().contiguous(), 0)):
+            torch.testing.assert_close(softmax(given, dim, log), theirs(given, dim), equal_nan=True)
+
+
+def test_far_from_zero():
+    x = torch.randn(64, 10) + 10_000
+    torch.testing.assert_close(softmax(x, 1, True).double(), torch.log_softmax(x.double(), 1), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("backend", ["triton", "reference"])
+@pytest.mark.parametrize("given", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64])
+def test_another_dtype_of_the_result(given, backend):
+    x = (3 * torch.randn(5, 7)).to(given)
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        with use(backend):
+            y = softmax(x, 1, dtype=dtype)
+        torch.testing.assert_close(y, torch.softmax(x, 1, dtype=dtype))
+    with use(backend):
+        dx = softmax_backward(torch.ones_like(y), y, dtype=torch.float16)
+    assert dx.dtype == torch.float16
+
+
+@pytest.mark.parametrize("backend", ["triton", "reference"])
+def test_errors(backend):
+    x = torch.randn(4, 3)
+    with use(backend):
+        with pytest.raises(ShapeError, match=r"softmax: dim is 2; for a tensor of shape \(4, 3\) it lies in \[-2, 1\]"):
+            softmax(x, 2)
+        with pytest.raises(ShapeError, match=r"dim is -2; for a tensor of shape \(\) it lies in \[-1, 0\]"):
+            softmax(torch.ones(()), -2)
+        with pytest.raises(DtypeError, match="softmax: x is int64; pass dtype="):
+            softmax(x.long())
+        with pytest.raises(DtypeError, match="softmax: x is complex64"):
+            softmax(x.to(torch.complex64), dtype=torch.float32)
+        with pytest.raises(DtypeError, match="softmax: dtype is int32"):
+            softmax(x, dtype=torch.int32)
+        with pytest.raises(ShapeError, match=r"softmax_backward: dy is \(3, 4\) and y is \(4, 3\)"):
+            softmax_backward(x.t(), x)
+        with pytest.raises(DtypeError, match="softmax_backward: dy is float64 and y is float32"):
+            softmax_backward(x.double(), x)
+        with pytest.raises(ShapeError, match=r"softmax_double_backward: v is \(3, 4\) and y is \(4, 3\)"):
+            softmax_double_backward(x.t(), x, x)
+        with pytest.raises(DtypeError, match="softmax_double_backward: v is int64 and y is float32"):
+            softmax_double_backward(x.long(), x, x)
+
+
+def test_walks():
+    assert walks((2, 3), (3, 1)) == (Walk(6, 1, 1, (0,), ((1, 0, 0),)),)
+    assert walks((), (), ()) == (Walk(1, 1, 1, (0, 0), ((0, 0, 0), (0, 0, 0))),)
+    # Few neighbours: the rows that a program has follow the longer dimension.
+    assert walks((100, 2), (8, 1)) == (Walk(100, 2, 1, (0,), ((8, 1, 0),)),)
+    assert walks((20, 30), (1, 20), (30, 1)) == (Walk(20, 30, 1, (0, 0), ((1, 20, 0), (30, 1, 0))),)
+    many = walks((2, 3, 4, 5), (1000, 100, 11, 2))
+    assert [walk.starts for walk in many] == [(0,), (1000,)]
+    assert {walk.programs(4) for walk in many} == {2 * 12}
+
+
+def test_tiles_cover_rows_and_fit():
+    for target, most in ((CPU, 4096), (GPU, 8192)):
+        for R, C, axis in itertools.product((1, 128, 10**6), (1, 10, 1000, 10**6), (0, 1)):
+            tile = pick_tile(R, C, axis, torch.float32, target)
+            assert 1 <= tile.BLOCK_R * tile.BLOCK_C <= most
+            assert tile.WHOLE == (tile.BLOCK_C >= C)
+            assert (tile.BLOCK_C & (tile.BLOCK_C - 1)) == 0 and tile.num_warps in (4, 8, 16)
+
+
+@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize(
+    "kind, C, axis", [("*bf16", 8192, 1), ("*fp32", 10**6, 1), ("*fp64", 21, 0), ("*fp32", 999, 0)]
+)
+def test_gpu_tiles_spill_nothing(compile_for_gpu, kind, C, axis, capability):
+    tile = vars(pick_tile(10**4, C, axis, torch.float64 if kind == "*fp64" else torch.float32, GPU))
+    for kernel in (source._softmax_kernel, source._softmax_backward_kernel, source._softmax_double_backward_kernel):
+        names = kernel.arg_names
+        unit = {name: 1 for name in names if name.startswith("s") and name.endswith("c" if axis else "1")}
+        types = {name: "i32" for name in names if name not in unit and not name.isupper()} | {"R": "i32", "C": "i32"}
+        types |= {name: kind for name in names if "_ptr" in name}
+        options = {"LOG": True, "NEGATE": False, "INT64": False}
+        constants = unit | options | {name: value for name, value in tile.items() if name != "num_warps"}
+        assert compile_for_gpu(kernel, types, constants, capability, tile["num_warps"])[1] == 0
