@@ -17,6 +17,7 @@ from .cross_entropy import cross_entropy, cross_entropy_backward
 from .dropout import dropout, dropout_
 from .matmul import matmul, matmul_epilogue_backward
 from .relu import relu, relu_, relu_backward
+from .sgd import sgd
 from .softmax import softmax, softmax_backward, softmax_double_backward
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "relu",
     "relu_",
     "relu_backward",
+    "sgd",
     "softmax",
     "softmax_backward",
     "softmax_double_backward",

@@ -69,7 +69,10 @@ class Op:
     dtypes: of the first floating-point tensor among the arguments.
     inplace: names of parameters (tensors or lists of tensors) that the launcher writes; their version counters are
         bumped.
-    tables: names of parameters whose tensors stand behind a pointer table, out of sight of the launch's arguments.
+    tables: names of parameters, lists all, whose elements stand in a table of pointers, out of sight of the launch's
+        arguments.
+    kept: name of the keyword that hands in such a table, kept from an earlier call. All elements were looked at when it
+        was made; the first of each list answers for its device and dtype.
     flops: floating-point operations of a call, from the same arguments.
     """
 
@@ -81,15 +84,15 @@ class Op:
         inplace: tuple[str, ...],
         tables: tuple[str, ...],
         flops: Callable[..., int] | None,
+        kept: str | None = None,
     ) -> None:
         functools.update_wrapper(self, launcher)
         self.name = launcher.__name__
         self.launcher, self.reference = launcher, reference
-        self.dtypes, self.inplace, self.tables, self.flops = dtypes, inplace, tables, flops
+        self.dtypes, self.inplace, self.tables, self.kept, self.flops = dtypes, inplace, tables, kept, flops
         self.signature = inspect.signature(launcher)
         parameters = list(self.signature.parameters)
         self._inplace_at = [(parameters.index(name), name) for name in inplace]
-        self._tables_at = {parameters.index(name) for name in tables}
 
     @_never_compiled
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -105,10 +108,11 @@ class Op:
     def _runs_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether the kernel takes this call; checks what holds for every operation on either path."""
         device, dtype = None, None
-        if self.tables and kwargs.get("table") is not None:
-            # What stands behind a table was looked at when the table was made, not at each of its launches.
-            args = tuple(value for at, value in enumerate(args) if at not in self._tables_at)
-        for value in (*args, *kwargs.values()) if kwargs else args:
+        values: Iterable[Any] = (*args, *kwargs.values()) if kwargs else args
+        if self.kept is not None and kwargs.get(self.kept) is not None:
+            named = (*zip(self.signature.parameters, args, strict=False), *kwargs.items())
+            values = [value[:1] if name in self.tables and value else value for name, value in named]
+        for value in values:
             if isinstance(value, Tensor):
                 tensors: Iterable[Tensor] = (value,)
             elif isinstance(value, (list, tuple)):
@@ -159,12 +163,13 @@ def op(
     dtypes: tuple[torch.dtype, ...] = FLOATS,
     inplace: tuple[str, ...] = (),
     tables: tuple[str, ...] = (),
+    kept: str | None = None,
     flops: Callable[..., int] | None = None,
 ) -> Callable[[Callable[..., Any]], Op]:
     """Declares a launcher as an operation (see Op) and enters it in OPS."""
 
     def declare(launcher: Callable[..., Any]) -> Op:
-        OPS[launcher.__name__] = Op(launcher, reference, dtypes, inplace, tables, flops)
+        OPS[launcher.__name__] = Op(launcher, reference, dtypes, inplace, tables, flops, kept)
         return OPS[launcher.__name__]
 
     return declare

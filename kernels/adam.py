@@ -9,15 +9,26 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._errors import DeviceError, DtypeError, ShapeError, dtype_name
+from ._errors import DtypeError
 from ._launch import launch
 from ._op import op
-from ._tile import TL_DTYPES
+from ._table import (
+    GRADS,
+    GROUPS,
+    PARAMS,
+    Table,
+    address_of,
+    check_columns,
+    check_hyper,
+    check_order,
+    chunk_of,
+    make_table,
+)
+from ._tile import TL_DTYPES, wide_dtype
 from ._tune import Target, target
 
-# Rows of the table: addresses, then the number of elements and the row of hyper that holds for them.
-_PARAM, _GRAD, _EXP_AVG, _EXP_AVG_SQ, _MAX, _STEP, _SIZE, _GROUP = (tl.constexpr(row) for row in range(8))
-_ROWS = 8
+# Rows of the table, after those of every optimizer's.
+_EXP_AVGS, _EXP_AVG_SQS, _MAX_EXP_AVG_SQS, _STEPS = (tl.constexpr(row) for row in range(4, 8))
 _HYPER = tl.constexpr(5)
 _SCALARS = tl.constexpr(8)
 _ADVANCE_BLOCK = 128
@@ -45,14 +56,14 @@ def _advance_kernel(
     """Counts the step of every parameter that takes it, and computes in float64 what all its elements share."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = i < T
-    live = mask & (tl.load(table_ptr + _GRAD * T + i, mask=mask, other=0) != 0)
+    live = mask & (tl.load(table_ptr + GRADS * T + i, mask=mask, other=0) != 0)
     if found_inf_ptr is not None:
         live &= tl.load(found_inf_ptr) == 0
-    step_ptrs = tl.load(table_ptr + _STEP * T + i, mask=mask, other=0).to(tl.pointer_type(tl.float32))
+    step_ptrs = tl.load(table_ptr + _STEPS * T + i, mask=mask, other=0).to(tl.pointer_type(tl.float32))
     step = tl.load(step_ptrs, mask=live, other=0.0) + 1.0
     tl.store(step_ptrs, step, mask=live)
 
-    hyper_ptrs = hyper_ptr + _HYPER * tl.load(table_ptr + _GROUP * T + i, mask=mask, other=0)
+    hyper_ptrs = hyper_ptr + _HYPER * tl.load(table_ptr + GROUPS * T + i, mask=mask, other=0)
     lr = tl.load(hyper_ptrs, mask=mask, other=0.0)
     beta1 = tl.load(hyper_ptrs + 1, mask=mask, other=0.0)
     beta2 = tl.load(hyper_ptrs + 2, mask=mask, other=0.0)
@@ -79,17 +90,14 @@ def _adam_kernel(
     PARAM: tl.constexpr, GRAD: tl.constexpr, STATE: tl.constexpr,
     AMSGRAD: tl.constexpr, DECOUPLED: tl.constexpr, MAXIMIZE: tl.constexpr, UNSCALE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    pid = tl.program_id(0).to(tl.int64)
-    i = tl.load(chunks_ptr + 2 * pid)
+    i, start, left = chunk_of(table_ptr, chunks_ptr, T, BLOCK)
     scalars_ptr += _SCALARS * i
     if tl.load(scalars_ptr) != 0:
-        start = tl.load(chunks_ptr + 2 * pid + 1).to(tl.int64) * BLOCK
-        left = tl.load(table_ptr + _SIZE * T + i) - start
-        param = tl.load(table_ptr + _PARAM * T + i)
-        grad = tl.load(table_ptr + _GRAD * T + i)
-        exp_avg = tl.load(table_ptr + _EXP_AVG * T + i)
-        exp_avg_sq = tl.load(table_ptr + _EXP_AVG_SQ * T + i)
-        maximum = tl.load(table_ptr + _MAX * T + i)
+        param = address_of(table_ptr, PARAMS, T, i)
+        grad = address_of(table_ptr, GRADS, T, i)
+        exp_avg = address_of(table_ptr, _EXP_AVGS, T, i)
+        exp_avg_sq = address_of(table_ptr, _EXP_AVG_SQS, T, i)
+        maximum = address_of(table_ptr, _MAX_EXP_AVG_SQS, T, i)
         p_ptr = param.to(tl.pointer_type(PARAM)) + start
         g_ptr = grad.to(tl.pointer_type(GRAD)) + start
         m_ptr = exp_avg.to(tl.pointer_type(STATE)) + start
@@ -148,36 +156,6 @@ def _update(
     tl.store(v_ptr + offs, v, mask=mask)
 
 
-@dataclass(frozen=True)
-class Table:
-    """Where the tensors of a launch lie, on their own device.
-
-    rows: int64 [8, T]: addresses of parameter, gradient (0: no step), both moments, largest second moment, step; then
-        sizes and rows of hyper.
-    chunks: int32 [n, 2]: which tensor a program updates, and which of its blocks.
-    """
-
-    rows: Tensor
-    chunks: Tensor
-
-    @property
-    def grads(self) -> Tensor:
-        """The row of the gradients' addresses."""
-        return self.rows[_GRAD.value]
-
-
-def address(tensor: Tensor | None) -> int:
-    """What a table holds for a tensor: never 0 but for None; one without elements has no address of its own."""
-    return 0 if tensor is None else tensor.data_ptr() or 16
-
-
-def same_order(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors of one shape lie in memory in one way; the stride of a dimension of size 1 says nothing."""
-    return a.shape == b.shape and all(
-        size <= 1 or x == y for size, x, y in zip(a.shape, a.stride(), b.stride(), strict=True)
-    )
-
-
 def adam_table(
     params: Sequence[Tensor],
     grads: Sequence[Tensor | None],
@@ -194,24 +172,9 @@ def adam_table(
         devices.
     """
     _check(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps)
-    moments = [exp_avgs, exp_avg_sqs, [None] * len(params) if max_exp_avg_sqs is None else max_exp_avg_sqs]
-    for p, *others in zip(params, grads, *moments, strict=True):
-        if not all(o is None or same_order(o, p) for o in (*others, torch.empty_like(p, device="meta"))):
-            raise ShapeError(
-                f"adam: a parameter is {tuple(p.shape)} with strides {p.stride()}; "
-                "it, its gradient and its moments must lie in memory in one way, without gaps"
-            )
-    rows = [[address(t) for t in tensors] for tensors in (params, grads, *moments, steps)]
-    sizes = [p.numel() for p in params]
-    device = params[0].device
-    block = pick_tile(target(device)).BLOCK
-    counts = torch.tensor([triton.cdiv(size, block) for size in sizes], device="cpu")
-    of = torch.repeat_interleave(counts)
-    within = torch.arange(len(of), device="cpu") - (counts.cumsum(0) - counts)[of]
-    return Table(
-        torch.tensor([*rows, sizes, list(groups)], dtype=torch.int64, device="cpu").to(device),
-        torch.stack((of, within), 1).to(torch.int32).to(device),
-    )
+    columns = grads, exp_avgs, exp_avg_sqs, [None] * len(params) if max_exp_avg_sqs is None else max_exp_avg_sqs
+    check_order("adam", params, columns)
+    return make_table(params, groups, (*columns, steps), pick_tile(target(params[0].device)).BLOCK)
 
 
 def adam_reference(
@@ -231,12 +194,12 @@ def adam_reference(
     table: Table | None = None,
 ) -> None:
     _check(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps)
-    _check_hyper(hyper, groups, len(params))
+    check_hyper("adam", hyper, _HYPER.value, groups, len(params))
     takes = torch.ones((), dtype=torch.bool, device=hyper.device) if found_inf is None else found_inf.reshape(()) == 0
     for i, (p, g, exp_avg, exp_avg_sq, step) in enumerate(
         zip(params, grads, exp_avgs, exp_avg_sqs, steps, strict=True)
     ):
-        acc = torch.float64 if p.dtype == torch.float64 else torch.float32
+        acc = wide_dtype(p.dtype)
         lr, beta1, beta2, eps, weight_decay = hyper[groups[i] if groups else 0].unbind()
         t = step.double() + 1
         old, g = p.detach().to(acc), g.to(acc)
@@ -266,7 +229,8 @@ def adam_reference(
 @op(
     reference=adam_reference,
     inplace=("params", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs", "steps"),
-    tables=("params", "grads", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs", "steps"),
+    tables=("params", "grads", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs", "steps", "groups"),
+    kept="table",
     flops=lambda params, *_, **__: 12 * sum(p.numel() for p in params),
 )
 def adam(
@@ -308,7 +272,7 @@ def adam(
     """
     if not params:
         return
-    _check_hyper(hyper, groups if table is None else None, len(params))
+    check_hyper("adam", hyper, _HYPER.value, groups if table is None else None, len(params))
     if table is None:
         groups = groups or [0] * len(params)
         table = adam_table(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, groups)
@@ -334,44 +298,13 @@ def _check(
     max_exp_avg_sqs: Sequence[Tensor] | None,
     steps: Sequence[Tensor],
 ) -> None:
-    """What the kernel cannot see: behind a pointer it takes all tensors of a list to be alike."""
     moments: dict[str, Sequence[Tensor]] = {"exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs}
     if max_exp_avg_sqs is not None:
         moments["max_exp_avg_sqs"] = max_exp_avg_sqs
-    columns: dict[str, Sequence[Tensor | None]] = {"params": params, "grads": grads, **moments}
-    for name, column in {**columns, "steps": steps}.items():
-        if len(column) != len(params):
-            raise ShapeError(f"adam: {len(params)} params and {len(column)} {name}; there is one for each")
-    for name, column in columns.items():
-        dtypes = list(dict.fromkeys(t.dtype for t in column if t is not None))
-        if len(dtypes) > 1:
-            raise DtypeError(f"adam: {name} are {' and '.join(map(str, dtypes))}; all must be of one dtype")
-        if dtypes and dtypes[0] not in TL_DTYPES:
-            takes = ", ".join(map(dtype_name, TL_DTYPES))
-            raise DtypeError(f"adam: {name} are {dtypes[0]}; they are {takes}")
-        for p, t in zip(params, column, strict=True):
-            if t is not None and t.shape != p.shape:
-                raise ShapeError(f"adam: a parameter is {tuple(p.shape)} and its part of {name} is {tuple(t.shape)}")
+    check_columns("adam", params, {"grads": grads, **moments}, {"steps": steps})
     for name, column in moments.items():
         if column and column[0].dtype != exp_avgs[0].dtype:
             raise DtypeError(
                 f"adam: exp_avgs are {exp_avgs[0].dtype} and {name} are {column[0].dtype}; "
                 "all moments must be of one dtype"
             )
-    for name, column in {**columns, "steps": steps}.items():
-        for t in column:
-            if t is not None and t.device != params[0].device:
-                raise DeviceError(f"adam: a parameter is on {params[0].device} and one of {name} on {t.device}")
-    if any(step.dtype != torch.float32 or step.numel() != 1 for step in steps):
-        raise DtypeError("adam: a step is not one float32")
-
-
-def _check_hyper(hyper: Tensor, groups: Sequence[int] | None, count: int) -> None:
-    if hyper.dtype != torch.float64:
-        raise DtypeError(f"adam: hyper is {hyper.dtype}; it must be torch.float64")
-    if hyper.shape[1:] != (_HYPER.value,) or not hyper.is_contiguous():
-        raise ShapeError(
-            f"adam: hyper is {tuple(hyper.shape)} with strides {hyper.stride()}; it is [G, {_HYPER.value}], contiguous"
-        )
-    if groups is not None and (len(groups) != count or not all(0 <= group < len(hyper) for group in groups)):
-        raise ShapeError(f"adam: groups are {list(groups)}; each of {count} parameters has a row of {len(hyper)}")

@@ -143,7 +143,7 @@ def test_layouts_that_differ():
         adam(*tensors, HYPER)
     tensors = lists(torch.float32, shapes=((4, 6),))
     tensors[5][0] = torch.zeros((), dtype=torch.float64)
-    with pytest.raises(DtypeError, match="a step is not one float32"):
+    with pytest.raises(DtypeError, match="adam: one of steps is not one float32"):
         adam(*tensors, HYPER)
 
 

@@ -32,6 +32,7 @@ CASES = {
     "relu": (torch.randn(5, 7),),
     "relu_": (torch.randn(5, 7),),
     "relu_backward": (torch.randn(5, 7), torch.randn(7, 5).t()),
+    "sgd": (*adams[:3], torch.tensor([[1e-2, 0.9, 0.4, 0.1]], dtype=torch.float64)),
     "softmax": (torch.randn(5, 7), 0, True),
     "softmax_backward": (torch.randn(5, 7), torch.rand(5, 7), 1),
     "softmax_double_backward": (*torch.randn(2, 5, 7), torch.rand(5, 7), 1, True, True),

@@ -102,6 +102,25 @@ def test_a_stale_saved_tensor_is_noticed_by_autograd(double):
         y.sum().backward()
 
 
+def _step(xs, groups=None, *, table=None):
+    return "kernel"
+
+
+def test_of_what_stands_behind_a_kept_table_the_first_is_asked(double, monkeypatch):
+    step = Op(_step, lambda *_, **__: "reference", (torch.float32, torch.bfloat16), (), ("xs", "groups"), None, "table")
+    odd = [torch.ones(2), torch.ones(2, device="meta")]
+    with pytest.raises(DeviceError, match="_step: tensors on cpu and meta"):
+        step(odd)
+    assert step(odd, [0, 1], table="a table") == step(odd, groups=[0, 1], table="a table") == "kernel"
+    assert step([], table="a table") == "reference"
+    assert step(odd[1:], table="a table") == "reference"
+    with pytest.raises(DtypeError, match="_step: got float16"):
+        step([torch.ones(2).half()], table="a table")
+    monkeypatch.setattr(_op, "INTERPRETED", True)
+    with pytest.raises(DtypeError, match="_step: Triton's interpreter computes wrong results in bfloat16"):
+        step([torch.ones(2).bfloat16()], table="a table")
+
+
 def test_without_a_compiler_the_reference_runs_and_the_reason_is_said_once(monkeypatch):
     monkeypatch.setattr(cpu, "unavailable", lambda: "no C compiler was found; install gcc")
     _op._cpu_runs_kernels.cache_clear()

@@ -1,59 +1,24 @@
 """The storage of an optimizer: launches shared, tables kept while nothing moves, any memory layout."""
 
-import importlib
 import sys
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tritonnet import kernels
+from tests.optim.conftest import distance, parameters, train
 from tritonnet.errors import DtypeError
 from tritonnet.optim import Adam, AdamW
 
-SHAPES = ((3,), (70, 65), (1,), (), (0, 4))
 
-
-def parameters(dtype=torch.float32, shapes=SHAPES, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for shape in shapes]
-
-
-def train(optimizer, steps=50, seed=2, missing=2):
-    """Steps with random gradients, those of one parameter missing in every third, with two changes of lr."""
-    generator = torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        for at, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
-            grad = torch.randn(p.shape, generator=generator, dtype=torch.float64)
-            p.grad = None if at == missing and step % 3 == 0 else grad.to(p.dtype)
-        if step in (20, 30):
-            for group in optimizer.param_groups:
-                group["lr"] *= 0.5
-        optimizer.step()
-
-
-def distance(params, others):
-    return max(
-        float((a.detach().double() - b.detach().double()).abs().max())
-        for a, b in zip(params, others, strict=True)
-        if a.numel()
-    )
-
-
-def test_groups_share_a_launch(monkeypatch):
-    launched = []
-    launch = kernels._launch.launch
-    monkeypatch.setattr(
-        importlib.import_module("tritonnet.kernels.adam"),
-        "launch",
-        lambda *args, **more: (launched.append(args[0]), launch(*args, **more)),
-    )
+def test_groups_share_a_launch(launched):
+    names = launched("adam")
     mine, torchs = parameters(), parameters()
     for params, cls in ((mine, Adam), (torchs, torch.optim.Adam)):
         groups = [{"params": params[:2], "lr": 1e-2}, {"params": params[2:], "betas": (0.5, 0.9), "weight_decay": 0.1}]
         train(cls(groups), steps=5)
     assert distance(mine, torchs) < 1e-6
-    assert [kernel.__name__ for kernel in launched] == ["_advance_kernel", "_adam_kernel"] * 5
+    assert names == ["_advance_kernel", "_adam_kernel"] * 5
 
 
 def test_memory_layouts():

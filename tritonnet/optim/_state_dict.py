@@ -46,10 +46,11 @@ def load(
             except TritonnetError as error:
                 problems.append(f"group {at}: {error}")
     if not problems:
-        loaded: dict[Tensor, tuple[Group, Mapping[str, Any]]] = {}
+        loaded: dict[Tensor, tuple[Group, dict[str, Any]]] = {}
         for group, saved_group in zip(groups, merged, strict=True):
             for at, p in enumerate(group["params"]):
-                saved = saved_states.get(saved_ids[p])
+                # torch before 1.13 saved a momentum that had not begun as None.
+                saved = {key: v for key, v in saved_states.get(saved_ids[p], {}).items() if v is not None}
                 if saved:
                     label = group["param_names"][at] if "param_names" in group else f"parameter {saved_ids[p]}"
                     problems += _misfits(label, new_state(p.to("meta"), saved_group), saved, optional)
