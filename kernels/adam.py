@@ -58,7 +58,7 @@ def _advance_kernel(
     mask = i < T
     live = mask & (tl.load(table_ptr + GRADS * T + i, mask=mask, other=0) != 0)
     if found_inf_ptr is not None:
-        live &= tl.load(found_inf_ptr) == 0
+        live = tl.where(tl.load(found_inf_ptr) == 0, live, False)
     step_ptrs = tl.load(table_ptr + _STEPS * T + i, mask=mask, other=0).to(tl.pointer_type(tl.float32))
     step = tl.load(step_ptrs, mask=live, other=0.0) + 1.0
     tl.store(step_ptrs, step, mask=live)

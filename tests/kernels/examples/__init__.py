@@ -15,14 +15,18 @@ Those behind a table of pointers (`op(tables=)`) need not be named.
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from tritonnet.kernels import OPS
 from tritonnet.kernels._op import Op
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""Where what walks the examples runs them."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,10 @@ Factory = Callable[[torch.dtype, int], tuple[Any, ...] | Call]
 
 EXAMPLES: dict[str, list[Factory]] = {}
 DENSE: dict[str, set[str]] = {}
-for _module in pkgutil.iter_modules(__path__):
-    _file = importlib.import_module(f"{__name__}.{_module.name}")
-    EXAMPLES |= _file.EXAMPLES
-    DENSE |= getattr(_file, "DENSE", {})
+for _file in pkgutil.iter_modules(__path__):
+    _module = importlib.import_module(f"{__name__}.{_file.name}")
+    EXAMPLES |= _module.EXAMPLES
+    DENSE |= getattr(_module, "DENSE", {})
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Example:
     op: Op
     factory: Factory
 
-    def make(self, dtype: torch.dtype, n: int, device: str | torch.device = "cpu") -> Call:
+    def make(self, dtype: torch.dtype, n: int, device: str | torch.device = DEVICE) -> Call:
         """The same call each time that it is asked for, in memory of its own on `device`."""
         torch.manual_seed(0)
         with torch.device(device):
@@ -75,7 +79,11 @@ class Example:
         return f"{self.op.name}-{self.factory.__name__}"
 
 
-def examples() -> Iterator[Example]:
+def examples() -> list[Example]:
     """All of them, in the order of the operations' names."""
-    for name in sorted(OPS):
-        yield from (Example(OPS[name], factory) for factory in EXAMPLES.get(name, ()))
+    return [Example(OPS[name], factory) for name in sorted(OPS) for factory in EXAMPLES.get(name, ())]
+
+
+def tensors(*values: Any) -> list[torch.Tensor]:
+    """The tensors in arguments or results, those in lists and tuples too."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]

@@ -19,7 +19,7 @@ PLANS = {
 def operands(dtype, n, plan, last):
     channels, hyper, taps = PLANS[plan]
     C, K, groups = channels(n)
-    x, weight = torch.randn(min(2 * n, 16), C, 9, 11).to(dtype), torch.randn(K, C // groups, *taps).to(dtype)
+    x, weight = torch.randn(2 + n // 4, C, 9, 11).to(dtype), torch.randn(K, C // groups, *taps).to(dtype)
     grad = torch.randn(torch.conv2d(x.to("meta"), weight.to("meta"), None, *hyper, groups).shape).to(dtype)
     if last:
         x, weight, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight, grad))

@@ -19,7 +19,7 @@ def linear(dtype, n):
 
 def parted(dtype, n):
     """So long a sum that it is parted, and finished by column_sum's kernel."""
-    return randn(dtype, 16, 2100 * n), randn(dtype, 2100 * n, 24 * n), randn(dtype, 24 * n)
+    return randn(dtype, 16, 2100 * n), randn(dtype, 2100 * n, 24), randn(dtype, 24)
 
 
 def batched(dtype, n):
