@@ -5,6 +5,7 @@ arrays, and turns masks into loop bounds; `fits` and `flags` are what has to hol
 is literal.
 """
 
+import copy
 import re
 from collections.abc import Callable, Sequence
 
@@ -33,6 +34,7 @@ class Nest:
         self.index: Index = tuple(self.variables.get(dim, "0") for dim in range(len(self.shape)))
         self.levels: list[list[tuple[str, str]]] = [[] for _ in range(len(self.order) + 1)]
         self.bounds: dict[int, list[tuple[str, Scalar]]] = {}
+        self.is_inner = False
         self.fits: dict[Fit, None] = {}
         self.flags: dict[str, None] = {}
         self.loads: dict[Value, tuple[Pointer | None, Index]] = {}
@@ -63,6 +65,21 @@ class Nest:
             ("line", f"{'' if kind.endswith('*') else 'const '}{kind}{space}{name} = {expression};")
         )
         return name
+
+    def inner(self) -> "Nest":
+        """The same loops with an innermost one of its own, for the lanes where each comparison of forms holds.
+
+        Which they are is found while its expressions are written, and tested before the loop: see `write`.
+        """
+        inner = copy.copy(self)
+        inner.levels = [*self.levels[:-1], []]
+        inner.bounds, inner.is_inner = {}, True
+        inner._known = {
+            key: name
+            for key, name in self._known.items()
+            if key[0].type.element != "i1" and self.level(name) < self.innermost
+        }
+        return inner
 
     # Masks
 
@@ -147,6 +164,8 @@ class Nest:
             return self.program.names[value]
         index = flat(index, value)
         key = (value, index)
+        if self.is_inner and key not in self._known and value.type.element == "i1" and self._bound(value, index):
+            self._known[key] = "1"
         if key not in self._known:
             self._known[key] = self.temporary(computed(value.type.element), self._evaluate(value, index))
         return self._known[key]
@@ -310,6 +329,7 @@ class Nest:
         parallel: bool = True,
         chunk: int = 0,
         around: tuple[Callable[["Nest"], None], Callable[["Nest"], None]] | None = None,
+        inner: "Nest | None" = None,
     ) -> None:
         """Writes the loops.
 
@@ -319,6 +339,7 @@ class Nest:
             parallel: no lane of the innermost loop depends on another one.
             chunk: run the innermost loop in pieces of so many lanes, whose number in the piece is called `lane`.
             around: writes what comes before and after the innermost loop.
+            inner: of `inner()`, its bounds written; takes the pieces whose lanes it is for.
         """
         program = self.program
         closers: list[tuple[bool | None, int]] = []
@@ -342,6 +363,8 @@ class Nest:
                     program.emit(f"for (int piece = 0; piece < {self.shape[dim]}; piece += {chunk}) {{")
                     program.depth += 1
                     closers.append((False, level))
+                    if inner and inner.bounds:
+                        inner._write_inner(chunk)
                 if innermost and parallel:
                     program.emit("#pragma GCC ivdep")
                 if innermost and chunk:
@@ -367,3 +390,18 @@ class Nest:
                 otherwise(self.order[level:])
                 program.depth -= 1
             program.emit("}")
+
+    def _write_inner(self, chunk: int) -> None:
+        """The loop over a piece all of whose lanes are within the bounds; it goes on to the next piece."""
+        tests = []
+        for dim, name in self.variables.items():
+            low, high = self.range(dim)
+            first, end = ("piece", f"piece + {chunk}") if dim == self.order[-1] else (name, f"{name} + 1")
+            tests += [f"{low} <= {first}"] * (low != "0") + [f"{end} <= {high}"] * (high != str(self.shape[dim]))
+        with self.program.scope(f"if ({' && '.join(tests)})"):
+            self.program.emit("#pragma GCC ivdep")
+            with self.program.scope(f"for (int lane = 0; lane < {chunk}; lane++)"):
+                self.program.emit(f"const int {self.variables[self.order[-1]]} = piece + lane;")
+                for _, line in self.levels[-1]:
+                    self.program.emit(line)
+            self.program.emit("continue;")

@@ -70,6 +70,10 @@ def _reduce_rows(program: Program, operation: Operation, shape: tuple[int, ...])
 
         def build(forms: Forms | None) -> Nest:
             nest = Nest(program, shape, range(len(shape)), forms)
+            put_lanes(nest)
+            return nest
+
+        def put_lanes(nest: Nest) -> None:
             values = [nest.expression(value, nest.index) for value in operation.operands]
             before = [
                 nest.temporary(computed(value.type.element), f"{name}[lane]", nest.innermost)
@@ -79,10 +83,11 @@ def _reduce_rows(program: Program, operation: Operation, shape: tuple[int, ...])
             for name, value, new in zip(sums, values, combined, strict=True):
                 first = "" if identity is not None else f"piece == 0 ? {value} : "
                 nest.put(f"{name}[lane] = {first}{new};")
-            return nest
 
-        def write(nest: Nest, note: str = "") -> None:
-            nest.write(note=note, chunk=lanes, around=(start, finish))
+        def write(nest: Nest, note: str = "", inner: Nest | None = None) -> None:
+            if inner:
+                inner.write_bounds()
+            nest.write(note=note, chunk=lanes, around=(start, finish), inner=inner)
 
         def start(nest: Nest) -> None:
             if identity is not None:
@@ -101,7 +106,9 @@ def _reduce_rows(program: Program, operation: Operation, shape: tuple[int, ...])
                     program.emit(f"{program.names[result]} = {name}[0];")
 
         nest = build(program.forms)
-        write_versions(nest, lambda: write(nest), lambda: write(build(None), SELDOM))
+        inner = nest.inner()
+        put_lanes(inner)
+        write_versions(nest, lambda: write(nest, inner=inner), lambda: write(build(None), SELDOM))
 
 
 def _combine_halves(program: Program, operation: Operation, sums: list[str]) -> None:

@@ -376,6 +376,32 @@ def test_attention() -> None:
 
 
 @triton.jit
+def _masked_sums(x_ptr, y_ptr, low, high, rows, R: tl.constexpr, C: tl.constexpr):
+    i, j = tl.arange(0, R)[:, None], tl.arange(0, C)[None, :]
+    inside = (i < rows) & (j >= low) & (j < high)
+    x = tl.load(x_ptr + i * C + j, mask=inside, other=0.0)
+    # A division that a condition guards keeps a loop from being vectorised, unless the condition is known to hold.
+    tl.store(y_ptr + tl.arange(0, R), tl.sum(tl.where(inside, 1.0 / (1.0 + x * x), 0.0), 1))
+
+
+@pytest.mark.parametrize("low, high", [(0, 256), (0, 255), (0, 1), (0, 0), (1, 256), (63, 130), (64, 192), (200, 100)])
+def test_sums_of_lanes_within_bounds(low: int, high: int) -> None:
+    x = torch.randn(4, 256)
+    for rows in (0, 3, 4):
+        y = torch.full((4,), torch.nan)
+        _masked_sums[(1,)](x, y, low, high, rows, 4, 256)
+        expected = torch.zeros(4)
+        expected[:rows] = (1 / (1 + x.double() ** 2))[:rows, low:high].sum(1)
+        torch.testing.assert_close(y, expected, rtol=1e-6, atol=0)
+
+
+def test_sums_have_a_loop_without_masks() -> None:
+    compiled = _masked_sums.warmup(torch.float32, torch.float32, 0, 7, 3, 4, 256, grid=(1,))
+    whole, _, masked = compiled.asm["c"].partition("continue;")
+    assert "? ((float *)" in masked and "? ((float *)" not in whole
+
+
+@triton.jit
 def _mean(x_ptr, y_ptr, n, scale: "fp64", BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
     x = tl.load(x_ptr + i, mask=i < n, other=0.0)
