@@ -15,6 +15,7 @@ from .column_sum import column_sum
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
 from .cross_entropy import cross_entropy, cross_entropy_backward
 from .dropout import dropout, dropout_
+from .loss import loss, loss_gradient
 from .matmul import matmul, matmul_epilogue_backward
 from .relu import relu, relu_, relu_backward
 from .sgd import sgd
@@ -32,6 +33,8 @@ __all__ = [
     "cross_entropy_backward",
     "dropout",
     "dropout_",
+    "loss",
+    "loss_gradient",
     "matmul",
     "matmul_epilogue_backward",
     "path",

@@ -27,6 +27,10 @@ class ClassIndexError(TritonnetError, IndexError, RuntimeError):
     """A class index outside of the classes."""
 
 
+class RangeError(TritonnetError, ValueError, RuntimeError):
+    """A tensor's value outside of those that an operation is defined for."""
+
+
 class CompilerError(TritonnetError, RuntimeError):
     """No usable C compiler, or one that failed on a generated kernel."""
 

@@ -1,0 +1,93 @@
+"""Which launches walk tensors of one shape and any strides."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import torch
+import triton
+from torch import Tensor
+
+from .._strides import DIMS, merge
+from .._tune import Target
+from .._tune import target as device_target
+
+Tensors = tuple[Tensor | None, ...]
+_Strides = tuple[tuple[int, ...] | None, ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows of columns; of tensors that lie alike in memory, one row of BLOCK_C elements."""
+
+    BLOCK_R: int
+    BLOCK_C: int
+    num_warps: int
+
+
+_ELEMENTS = {"cpu": 8192, "gpu": 1024}
+
+
+@functools.cache
+def pick_tile(n0: int, alike: bool, target: Target) -> Tile:
+    """A tile as wide as the rows where those are short; one tile where there are no rows."""
+    elements = _ELEMENTS[target.kind]
+    block_c = elements if alike else min(triton.next_power_of_2(max(n0, 1)), elements)
+    return Tile(elements // block_c, block_c, 4)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One launch over tensors of one shape: whether they lie alike and densely, the integers of the kernel for those
+    that do or do not, the tile, the number of programs."""
+
+    tensors: Tensors
+    alike: bool
+    integers: tuple[int, ...]
+    tile: Tile
+    programs: int
+
+
+def parts_of(shape: torch.Size, tensors: Tensors) -> Iterator[Part]:
+    """One launch, or one for each index of the outermost dimensions of a shape that does not merge into four."""
+    tensors = tuple(t if t is None or t.shape == shape else t.expand(shape) for t in tensors)
+    strides = tuple(None if t is None else t.stride() for t in tensors)
+    device = next(t.device for t in tensors if t is not None)
+    plan = _plan(shape, strides, device_target(device))
+    if plan is not None:
+        yield Part(tensors, *plan)
+        return
+    outermost = _memory_order(shape, strides)[0]
+    for index in range(shape[outermost]):
+        parts = tuple(None if t is None else t.select(outermost, index) for t in tensors)
+        yield from parts_of(torch.Size(shape[:outermost] + shape[outermost + 1 :]), parts)
+
+
+@functools.lru_cache(4096)
+def _plan(shape: torch.Size, strides: _Strides, target: Target) -> tuple[bool, tuple[int, ...], Tile, int] | None:
+    order = _memory_order(shape, strides)
+    sizes, merged = merge(
+        [shape[dim] for dim in order], *([own[dim] for dim in order] for own in strides if own is not None)
+    )
+    n = prod(shape)
+    if n == 0 or not sizes or (len(sizes) == 1 and all(own == [1] for own in merged)):
+        tile = pick_tile(n, True, target)
+        return True, (n,), tile, triton.cdiv(n, tile.BLOCK_C)
+    if len(sizes) > DIMS:
+        return None
+    missing = DIMS - len(sizes)
+    n3, n2, n1, n0 = [1] * missing + sizes
+    tile = pick_tile(n0, False, target)
+    given = iter(merged)
+    inner_first = [([0] * missing + next(given))[::-1] if own is not None else [0] * DIMS for own in strides]
+    programs = triton.cdiv(n1 * n2 * n3, tile.BLOCK_R) * triton.cdiv(n0, tile.BLOCK_C)
+    return False, (n1 * n2 * n3, n0, n1, n2, *(stride for own in inner_first for stride in own)), tile, programs
+
+
+def _memory_order(shape: torch.Size, strides: _Strides) -> list[int]:
+    """The dimensions as they lie in the memory of the last tensor that is not expanded, outermost first."""
+    given = [own for own in strides if own is not None]
+    whole = [own for own in given if all(step or size == 1 for step, size in zip(own, shape, strict=True))]
+    chosen = (whole or given)[-1]
+    return sorted(range(len(shape)), key=lambda dim: -chosen[dim])
