@@ -34,6 +34,8 @@ _LARGEST = {
     ("gpu", "conv2d_grad_weight"): Tile(64, 128, 64, 8, 3),
 }
 """The largest tiles, on a GPU for 2-byte operands: wider ones take blocks of the reduction of as many bytes."""
+_LEAST = {"cpu": 8, "gpu": 16}
+"""The smallest block of channels: what `tl.dot` takes on a GPU, the rows of a CPU's innermost product."""
 _DIRECT = {"cpu": 4096, "gpu": 2048}
 """Elements of a direct tile."""
 _LEAST_BLOCKS = 4
@@ -51,7 +53,9 @@ def pick_tile(
     if entry is not None:
         return Tile(**entry)
     largest = _LARGEST[target.kind, op]
-    block_m, block_k, block_c = largest.BLOCK_M, min(largest.BLOCK_K, _block(K)), min(largest.BLOCK_C, _block(C))
+    least = _LEAST[target.kind]
+    block_m = largest.BLOCK_M
+    block_k, block_c = min(largest.BLOCK_K, max(least, _power(K))), min(largest.BLOCK_C, max(least, _power(C)))
     if target.kind == "gpu":
         if dtype.itemsize == 8:
             return Tile(32, 16, 16, 4, 1)
@@ -91,8 +95,3 @@ def pick_split(M: int, block_m: int, programs: int, target: Target) -> tuple[int
 def _power(size: int) -> int:
     """The power of two that covers `size`."""
     return 1 << (max(size, 1) - 1).bit_length()
-
-
-def _block(size: int) -> int:
-    """As _power, at least 16: the least that `tl.dot` takes."""
-    return max(16, _power(size))

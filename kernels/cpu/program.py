@@ -12,11 +12,16 @@ from .ttir import Function, Type, Value
 
 @dataclass(frozen=True)
 class Tile:
-    """Row-major storage in the arena; `flag` names the C variable that says whether it holds t[0], t[0] + 1, ..."""
+    """Row-major storage in the arena.
+
+    flag: the C variable that says whether it holds t[0], t[0] + 1, ...
+    runs: the C variable that counts its runs of such numbers, -1 before they are looked for; see runs.py.
+    """
 
     name: str
     type: Type
     flag: str = ""
+    runs: str = ""
 
 
 class Program:

@@ -26,14 +26,19 @@ def materialise(program: Program, value: Value) -> Tile:
 
 
 def _with_flag(program: Program, value: Value, tile: Tile) -> Tile:
-    """A vector of indices knows whether it is a run of consecutive numbers: then what it addresses is contiguous."""
+    """A vector of indices knows whether it is a run of consecutive numbers, and has room to note its runs if not."""
     kind = value.type
     if kind.element not in ("i32", "i64") or len(kind.dims) != 1 or kind.size < 4:
         return tile
     flag = program.fresh("run")
     program.emit(f"int {flag} = 1;")
     program.emit(f"for (int k = 1; k < {kind.size}; k++) {flag} &= {tile.name}[k] == {tile.name}[0] + k;")
-    return Tile(tile.name, kind, flag)
+    runs = program.fresh("runs")
+    first, place = program.allocate(Type(kind.dims, "i32")), program.allocate(Type(kind.dims, "i64"))
+    program.emit(f"int {runs} = {flag} ? 1 : -1, *const {runs}_first = {first.name};")
+    program.emit(f"int64_t *const {runs}_place = {place.name};")
+    program.emit(f"{runs}_first[0] = 0, {runs}_place[0] = {tile.name}[0];")
+    return Tile(tile.name, kind, flag, runs)
 
 
 def fill(program: Program, value: Value, tile: Tile) -> None:

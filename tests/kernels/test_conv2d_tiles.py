@@ -27,8 +27,9 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 def test_tile_is_a_launchable_one(target, op, dtype, K, C, flat):
     tile = tiles.pick_tile(op, 10_000, K, C, flat, dtype, target)
     blocks = (tile.BLOCK_M, tile.BLOCK_K, tile.BLOCK_C)
-    assert all(block >= 16 and block & (block - 1) == 0 for block in blocks)
-    assert tile.BLOCK_K < 2 * max(K, 16) and tile.BLOCK_C < 2 * max(C, 16)
+    least = {"cpu": 8, "gpu": 16}[target.kind]
+    assert all(block >= least and block & (block - 1) == 0 for block in blocks)
+    assert tile.BLOCK_K < 2 * max(K, least) and tile.BLOCK_C < 2 * max(C, least)
     if target.kind == "gpu":
         operands = (tile.BLOCK_M + tile.BLOCK_K) * tile.BLOCK_C, (tile.BLOCK_K + tile.BLOCK_C) * tile.BLOCK_M
         assert tile.num_stages * operands[op == "conv2d_grad_weight"] * dtype.itemsize <= target.shared
