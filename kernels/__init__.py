@@ -13,10 +13,16 @@ from ._op import OPS, path, use
 from .adam import adam
 from .column_sum import column_sum
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
-from .cross_entropy import cross_entropy, cross_entropy_backward
+from .cross_entropy import (
+    cross_entropy,
+    cross_entropy_backward,
+    soft_cross_entropy,
+    soft_cross_entropy_backward,
+)
 from .dropout import dropout, dropout_
 from .loss import loss, loss_gradient
 from .matmul import matmul, matmul_epilogue_backward
+from .nll_loss import nll_loss, nll_loss_backward
 from .relu import relu, relu_, relu_backward
 from .sgd import sgd
 from .softmax import softmax, softmax_backward, softmax_double_backward
@@ -37,11 +43,15 @@ __all__ = [
     "loss_gradient",
     "matmul",
     "matmul_epilogue_backward",
+    "nll_loss",
+    "nll_loss_backward",
     "path",
     "relu",
     "relu_",
     "relu_backward",
     "sgd",
+    "soft_cross_entropy",
+    "soft_cross_entropy_backward",
     "softmax",
     "softmax_backward",
     "softmax_double_backward",

@@ -1,8 +1,5 @@
 """softmax, log_softmax and softmin along any dimension, with gradients of two orders."""
 
-import functools
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -13,79 +10,34 @@ from torch import Tensor
 from ._errors import DtypeError, ShapeError, dtype_name
 from ._launch import launch
 from ._op import FLOATS, op
-from ._rows import at, row_start, walks
-from ._tile import block_offsets, needs_int64, wide_dtype
-from ._tune import Target
-from ._tune import target as device_target
-
-
-@dataclass(frozen=True)
-class Tile:
-    """WHOLE: whether a row fits into BLOCK_C, so that its elements are loaded once.
-
-    AXIS: 1 where neighbours in memory are neighbours in a row, else 0.
-    """
-
-    BLOCK_R: int
-    BLOCK_C: int
-    WHOLE: bool
-    AXIS: int
-    num_warps: int
-
-
-_BYTES = {"cpu": 16 << 10, "gpu": 8 << 10}
-_MOST_BYTES = {"cpu": 16 << 10, "gpu": 32 << 10}
-_STRIDED_ROWS = {"cpu": 128, "gpu": 32}
-
-
-@functools.cache
-def pick_tile(R: int, C: int, axis: int, accumulator: torch.dtype, target: Target) -> Tile:
-    """A tile along what lies side by side in memory; a long row gets warps until they hold as much as they can."""
-    elements = _BYTES[target.kind] // accumulator.itemsize
-    most = _MOST_BYTES[target.kind] // accumulator.itemsize
-    if axis:
-        block_c = min(triton.next_power_of_2(C), most)
-        block_r = max(1, min(triton.next_power_of_2(R), elements // block_c))
-    else:
-        block_r = min(triton.next_power_of_2(R), _STRIDED_ROWS[target.kind])
-        block_c = min(triton.next_power_of_2(C), elements // block_r)
-    return Tile(block_r, block_c, C <= block_c, axis, 4 * max(1, block_c // elements))
+from ._rows import add_to_sum_of_exp, columns, first_row, launches, row_block
+from ._tile import wide_dtype
 
 
 @triton.jit
-def _rows(R, BLOCK_R: tl.constexpr, AXIS: tl.constexpr, INT64: tl.constexpr):
-    return tl.expand_dims(block_offsets(tl.program_id(0) % tl.cdiv(R, BLOCK_R), BLOCK_R, INT64), AXIS)
-
-
-@triton.jit
-def _cols(start, BLOCK_C: tl.constexpr, AXIS: tl.constexpr, INT64: tl.constexpr):
-    return tl.expand_dims(start + block_offsets(0, BLOCK_C, INT64), 1 - AXIS)
-
-
-@triton.jit
-def _load(ptrs, mask, dtype: tl.constexpr, NEGATE: tl.constexpr):
-    """Values as rounded to `dtype`, -inf where there are none."""
+def _load(ptrs, mask, inside, dtype: tl.constexpr, NEGATE: tl.constexpr):
+    """Values as rounded to `dtype`; -inf beyond the end of a row, so that they add nothing."""
     x = tl.load(ptrs, mask=mask, other=0.0).to(dtype)
     x = x.to(tl.float64 if dtype == tl.float64 else tl.float32)
-    return tl.where(mask, -x if NEGATE else x, float("-inf"))
+    return tl.where(inside, -x if NEGATE else x, float("-inf"))
 
 
 @triton.jit
 def _softmax_kernel(
-    x_ptr, y_ptr, R, C, n2, sxc, sx1, sx2, sx3, syc, sy1, sy2, sy3,
+    y_ptr, x_ptr, R, C, n2, syc, sy1, sy2, sy3, sxc, sx1, sx2, sx3,
     LOG: tl.constexpr, NEGATE: tl.constexpr, INT64: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr, WHOLE: tl.constexpr, AXIS: tl.constexpr,
 ):  # fmt: skip
     dtype: tl.constexpr = y_ptr.dtype.element_ty
-    rows = _rows(R, BLOCK_R, AXIS, INT64)
-    x_rows = x_ptr + row_start(R, n2, sx2, sx3, BLOCK_R) + rows * sx1
-    y_rows = y_ptr + row_start(R, n2, sy2, sy3, BLOCK_R) + rows * sy1
+    rows = tl.expand_dims(row_block(R, BLOCK_R, INT64), AXIS)
+    x_rows = x_ptr + first_row(R, n2, sx2, sx3, BLOCK_R) + rows * sx1
+    y_rows = y_ptr + first_row(R, n2, sy2, sy3, BLOCK_R) + rows * sy1
     if WHOLE:
-        cols = _cols(0, BLOCK_C, AXIS, INT64)
+        cols = columns(0, BLOCK_C, AXIS, INT64)
         mask = (rows < R) & (cols < C)
-        x = _load(x_rows + cols * sxc, mask, dtype, NEGATE)
+        x = _load(x_rows + cols * sxc, mask, cols < C, dtype, NEGATE)
         x -= tl.expand_dims(tl.max(x, AXIS), AXIS)
-        e = tl.where(mask, tl.exp(x), 0.0)
+        e = tl.exp(x)
         total = tl.expand_dims(tl.sum(e, AXIS), AXIS)
         tl.store(y_rows + cols * syc, x - tl.log(total) if LOG else e * (1.0 / total), mask=mask)
     else:
@@ -93,37 +45,31 @@ def _softmax_kernel(
         high = tl.full((BLOCK_R,), float("-inf"), acc)
         total = tl.zeros((BLOCK_R,), acc)
         for start in range(0, C, BLOCK_C):
-            cols = _cols(start, BLOCK_C, AXIS, INT64)
-            mask = (rows < R) & (cols < C)
-            x = _load(x_rows + cols * sxc, mask, dtype, NEGATE)
-            higher = tl.maximum(high, tl.max(x, AXIS))
-            # Until a finite value comes, exp(-inf - -inf) would be NaN.
-            base = tl.where(higher == float("-inf"), 0.0, higher)
-            e = tl.where(mask, tl.exp(x - tl.expand_dims(base, AXIS)), 0.0)
-            total = total * tl.exp(high - base) + tl.sum(e, AXIS)
-            high = higher
-        total = tl.expand_dims(tl.log(total) if LOG else 1.0 / total, AXIS)
+            cols = columns(start, BLOCK_C, AXIS, INT64)
+            x = _load(x_rows + cols * sxc, (rows < R) & (cols < C), cols < C, dtype, NEGATE)
+            high, total = add_to_sum_of_exp(high, total, x, AXIS)
         high = tl.expand_dims(high, AXIS)
+        total = tl.expand_dims(tl.log(total) if LOG else 1.0 / total, AXIS)
         for start in range(0, C, BLOCK_C):
-            cols = _cols(start, BLOCK_C, AXIS, INT64)
+            cols = columns(start, BLOCK_C, AXIS, INT64)
             mask = (rows < R) & (cols < C)
-            x = _load(x_rows + cols * sxc, mask, dtype, NEGATE) - high
+            x = _load(x_rows + cols * sxc, mask, cols < C, dtype, NEGATE) - high
             tl.store(y_rows + cols * syc, x - total if LOG else tl.exp(x) * total, mask=mask)
 
 
 @triton.jit
 def _softmax_backward_kernel(
-    dy_ptr, y_ptr, dx_ptr, R, C, n2, sdyc, sdy1, sdy2, sdy3, syc, sy1, sy2, sy3, sdxc, sdx1, sdx2, sdx3,
+    dx_ptr, dy_ptr, y_ptr, R, C, n2, sdxc, sdx1, sdx2, sdx3, sdyc, sdy1, sdy2, sdy3, syc, sy1, sy2, sy3,
     LOG: tl.constexpr, NEGATE: tl.constexpr, INT64: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr, WHOLE: tl.constexpr, AXIS: tl.constexpr,
 ):  # fmt: skip
     acc: tl.constexpr = tl.float64 if y_ptr.dtype.element_ty == tl.float64 else tl.float32
-    rows = _rows(R, BLOCK_R, AXIS, INT64)
-    dy_rows = dy_ptr + row_start(R, n2, sdy2, sdy3, BLOCK_R) + rows * sdy1
-    y_rows = y_ptr + row_start(R, n2, sy2, sy3, BLOCK_R) + rows * sy1
-    dx_rows = dx_ptr + row_start(R, n2, sdx2, sdx3, BLOCK_R) + rows * sdx1
+    rows = tl.expand_dims(row_block(R, BLOCK_R, INT64), AXIS)
+    dy_rows = dy_ptr + first_row(R, n2, sdy2, sdy3, BLOCK_R) + rows * sdy1
+    y_rows = y_ptr + first_row(R, n2, sy2, sy3, BLOCK_R) + rows * sy1
+    dx_rows = dx_ptr + first_row(R, n2, sdx2, sdx3, BLOCK_R) + rows * sdx1
     if WHOLE:
-        cols = _cols(0, BLOCK_C, AXIS, INT64)
+        cols = columns(0, BLOCK_C, AXIS, INT64)
         mask = (rows < R) & (cols < C)
         dy = tl.load(dy_rows + cols * sdyc, mask=mask, other=0.0).to(acc)
         y = tl.load(y_rows + cols * syc, mask=mask, other=0.0).to(acc)
@@ -133,7 +79,7 @@ def _softmax_backward_kernel(
     else:
         total = tl.zeros((BLOCK_R,), acc)
         for start in range(0, C, BLOCK_C):
-            cols = _cols(start, BLOCK_C, AXIS, INT64)
+            cols = columns(start, BLOCK_C, AXIS, INT64)
             mask = (rows < R) & (cols < C)
             dy = tl.load(dy_rows + cols * sdyc, mask=mask, other=0.0).to(acc)
             if not LOG:
@@ -141,7 +87,7 @@ def _softmax_backward_kernel(
             total += tl.sum(dy, AXIS)
         total = tl.expand_dims(total, AXIS)
         for start in range(0, C, BLOCK_C):
-            cols = _cols(start, BLOCK_C, AXIS, INT64)
+            cols = columns(start, BLOCK_C, AXIS, INT64)
             mask = (rows < R) & (cols < C)
             dy = tl.load(dy_rows + cols * sdyc, mask=mask, other=0.0).to(acc)
             y = tl.load(y_rows + cols * syc, mask=mask, other=0.0).to(acc)
@@ -151,23 +97,23 @@ def _softmax_backward_kernel(
 
 @triton.jit
 def _softmax_double_backward_kernel(
-    v_ptr, dy_ptr, y_ptr, ddy_ptr, gy_ptr, R, C, n2,
-    svc, sv1, sv2, sv3, sdyc, sdy1, sdy2, sdy3, syc, sy1, sy2, sy3,
+    ddy_ptr, gy_ptr, v_ptr, dy_ptr, y_ptr, R, C, n2,
     sddyc, sddy1, sddy2, sddy3, sgyc, sgy1, sgy2, sgy3,
+    svc, sv1, sv2, sv3, sdyc, sdy1, sdy2, sdy3, syc, sy1, sy2, sy3,
     LOG: tl.constexpr, NEGATE: tl.constexpr, INT64: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr, WHOLE: tl.constexpr, AXIS: tl.constexpr,
 ):  # fmt: skip
     acc: tl.constexpr = tl.float64 if y_ptr.dtype.element_ty == tl.float64 else tl.float32
-    rows = _rows(R, BLOCK_R, AXIS, INT64)
-    v_rows = v_ptr + row_start(R, n2, sv2, sv3, BLOCK_R) + rows * sv1
-    dy_rows = dy_ptr + row_start(R, n2, sdy2, sdy3, BLOCK_R) + rows * sdy1
-    y_rows = y_ptr + row_start(R, n2, sy2, sy3, BLOCK_R) + rows * sy1
-    ddy_rows = ddy_ptr + row_start(R, n2, sddy2, sddy3, BLOCK_R) + rows * sddy1
-    gy_rows = gy_ptr + row_start(R, n2, sgy2, sgy3, BLOCK_R) + rows * sgy1
+    rows = tl.expand_dims(row_block(R, BLOCK_R, INT64), AXIS)
+    v_rows = v_ptr + first_row(R, n2, sv2, sv3, BLOCK_R) + rows * sv1
+    dy_rows = dy_ptr + first_row(R, n2, sdy2, sdy3, BLOCK_R) + rows * sdy1
+    y_rows = y_ptr + first_row(R, n2, sy2, sy3, BLOCK_R) + rows * sy1
+    ddy_rows = ddy_ptr + first_row(R, n2, sddy2, sddy3, BLOCK_R) + rows * sddy1
+    gy_rows = gy_ptr + first_row(R, n2, sgy2, sgy3, BLOCK_R) + rows * sgy1
     dy_sum = tl.zeros((BLOCK_R,), acc)
     v_sum = tl.zeros((BLOCK_R,), acc)
     for start in range(0, C, BLOCK_C):
-        cols = _cols(start, BLOCK_C, AXIS, INT64)
+        cols = columns(start, BLOCK_C, AXIS, INT64)
         mask = (rows < R) & (cols < C)
         v = tl.load(v_rows + cols * svc, mask=mask, other=0.0).to(acc)
         dy = tl.load(dy_rows + cols * sdyc, mask=mask, other=0.0).to(acc)
@@ -177,7 +123,7 @@ def _softmax_double_backward_kernel(
     dy_sum = tl.expand_dims(dy_sum, AXIS)
     v_sum = tl.expand_dims(v_sum, AXIS)
     for start in range(0, C, BLOCK_C):
-        cols = _cols(start, BLOCK_C, AXIS, INT64)
+        cols = columns(start, BLOCK_C, AXIS, INT64)
         mask = (rows < R) & (cols < C)
         v = tl.load(v_rows + cols * svc, mask=mask, other=0.0).to(acc)
         y = tl.load(y_rows + cols * syc, mask=mask, other=0.0).to(acc)
@@ -247,7 +193,7 @@ def softmax(
     """
     dim, dtype = _check(x, dim, dtype)
     y = torch.empty_like(x, dtype=dtype)
-    _run(_softmax_kernel, dim, log, negate, y, (x, y))
+    _run(_softmax_kernel, dim, log, negate, y, x)
     return y
 
 
@@ -267,7 +213,7 @@ def softmax_backward(
     """
     dim, dtype = _check_gradients("softmax_backward", dim, dtype, y, dy)
     dx = torch.empty_like(y, dtype=dtype)
-    _run(_softmax_backward_kernel, dim, log, negate, dx, (dy, y, dx))
+    _run(_softmax_backward_kernel, dim, log, negate, dx, dy, y)
     return dx
 
 
@@ -289,7 +235,7 @@ def softmax_double_backward(
     """
     dim, _ = _check_double(dim, y, dy, v)
     ddy, gy = torch.empty_like(y), torch.empty_like(y)
-    _run(_softmax_double_backward_kernel, dim, log, negate, gy, (v, dy, y, ddy, gy))
+    _run(_softmax_double_backward_kernel, dim, log, negate, ddy, gy, v, dy, y)
     return ddy, gy
 
 
@@ -325,40 +271,9 @@ def _check_double(dim: int, y: Tensor, dy: Tensor, v: Tensor) -> tuple[int, torc
     return _check_gradients("softmax_double_backward", dim, None, y, dy)
 
 
-def _run(kernel: Any, dim: int, log: bool, negate: bool, written: Tensor, tensors: Sequence[Tensor]) -> None:
+def _run(kernel: Any, dim: int, log: bool, negate: bool, written: Tensor, *tensors: Tensor) -> None:
     """Launches over the rows along `dim` of all tensors, which are of one shape, in the memory order of `written`."""
-    if written.numel() == 0:
-        return
-    strides = tuple(tensor.stride() for tensor in tensors)
-    for starts, programs, integers, constexprs in _plan(
-        written.shape, dim, written.stride(), strides, wide_dtype(written.dtype), written.device
-    ):
-        launch(
-            kernel, (programs,), *map(at, tensors, starts), *integers, LOG=log, NEGATE=negate, **constexprs
-        )  # fmt: skip
-
-
-@functools.lru_cache(4096)
-def _plan(
-    shape: torch.Size,
-    dim: int,
-    order: tuple[int, ...],
-    strides: tuple[tuple[int, ...], ...],
-    accumulator: torch.dtype,
-    device: torch.device,
-) -> list[tuple[tuple[int, ...], int, tuple[int, ...], dict[str, Any]]]:
-    """For each launch: where tensors start, the number of programs, integers and constexprs."""
-    C = shape[dim] if shape else 1
-    along = [stride[dim] if shape else 1 for stride in (order, *strides)]
-    over = [stride[:dim] + stride[dim + 1 :] for stride in (order, *strides)]
-    launches = []
-    for walk in walks(shape[:dim] + shape[dim + 1 :], *over):
-        axis = int(walk.R == 1 or along[0] <= walk.strides[0][0])
-        tile = pick_tile(walk.R, C, axis, accumulator, device_target(device))
-        integers = [walk.R, C, walk.n2]
-        far = False
-        for stride, (s1, s2, s3) in zip(along[1:], walk.strides[1:], strict=True):
-            integers += [stride, s1, s2, s3]
-            far |= needs_int64((walk.R, C), (s1, stride))
-        launches.append((walk.starts[1:], walk.programs(tile.BLOCK_R), tuple(integers), {"INT64": far, **asdict(tile)}))
-    return launches
+    strides = (written.stride(), *(tensor.stride() for tensor in tensors))
+    for each in launches(written.shape, dim, strides, (), wide_dtype(written.dtype), written.device):
+        pointers = each.tensors(written, *tensors)
+        launch(kernel, (each.programs,), *pointers, *each.integers, LOG=log, NEGATE=negate, **each.constexprs)

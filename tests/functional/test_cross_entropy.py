@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from tritonnet.errors import BackwardError, ClassIndexError
+from tritonnet.errors import BackwardError, ClassIndexError, DtypeError, ShapeError
 from tritonnet.functional import cross_entropy
 from tritonnet.kernels.cross_entropy import cross_entropy_reference
 from tritonnet.testing import check
@@ -63,6 +63,9 @@ def test_autocast_widens_the_loss(dtype):
     torch.testing.assert_close(loss, expected)
     loss.backward()
     assert x.grad.dtype == dtype
+    probabilities = torch.rand(6, 4, dtype=dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert cross_entropy(x, probabilities).dtype == expected.dtype
 
 
 def test_the_gradient_of_the_gradient_is_refused():
@@ -80,6 +83,55 @@ def test_a_weight_that_requires_a_gradient_is_refused():
         cross_entropy(x, target, weight)
     with torch.no_grad():
         assert cross_entropy(x, target, weight).isfinite()
+
+
+def test_gradcheck_of_class_probabilities():
+    x = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
+    target = torch.rand(4, 3, 2, dtype=torch.float64, requires_grad=True)
+    weight = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    for reduction in ("mean", "sum", "none"):
+        assert torch.autograd.gradcheck(
+            lambda x, t, r=reduction: cross_entropy(x, t, weight, reduction=r, label_smoothing=0.1), (x, target)
+        )
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (5,), (2, 5, 3), (2, 5, 3, 2, 4), (0, 4), (3, 4200)], ids=str)
+def test_class_probabilities_against_torch(shape):
+    x, target = (torch.randn(shape, dtype=torch.float64) for _ in range(2))
+    weight = torch.rand(shape[1 if len(shape) > 1 else 0], dtype=torch.float64)
+    for options in ({}, {"weight": weight, "label_smoothing": 0.2}, {"reduction": "sum"}, {"reduction": "none"}):
+        results = []
+        for function in (cross_entropy, torch.nn.functional.cross_entropy):
+            leaves = [tensor.clone().requires_grad_() for tensor in (x, target)]
+            loss = function(*leaves, **options)
+            loss.backward(torch.full_like(loss, 2.0))
+            results.append([loss, *(leaf.grad for leaf in leaves)])
+        for ours, theirs in zip(*results, strict=True):
+            torch.testing.assert_close(ours, theirs, equal_nan=True)
+
+
+def test_the_gradient_that_class_probabilities_do_not_need():
+    x, target = torch.randn(4, 3, requires_grad=True), torch.rand(4, 3)
+    cross_entropy(x, target).backward()
+    expected = x.detach().requires_grad_()
+    torch.nn.functional.cross_entropy(expected, target).backward()
+    torch.testing.assert_close(x.grad, expected.grad)
+    (dtarget,) = torch.autograd.grad(cross_entropy(x.detach(), target.requires_grad_(), reduction="sum"), target)
+    torch.testing.assert_close(dtarget, -torch.log_softmax(x.detach(), 1))
+
+
+def test_an_ignored_index_of_class_probabilities():
+    x, target = torch.randn(4, 3), torch.rand(4, 3)
+    with pytest.raises(ShapeError, match="ignore_index is 1; class probabilities have no index"):
+        cross_entropy(x, target, ignore_index=1)
+    assert cross_entropy(x, target, ignore_index=-1) == cross_entropy(x, target)
+
+
+def test_targets_of_other_dtypes():
+    x, target = torch.randn(4, 3), torch.tensor([0, 2, 1, 0])
+    assert cross_entropy(x, target.byte()) == cross_entropy(x, target)
+    with pytest.raises(DtypeError, match="cross_entropy: target is int32"):
+        cross_entropy(x, target.int())
 
 
 def test_a_class_out_of_bounds():

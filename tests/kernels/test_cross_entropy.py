@@ -1,7 +1,6 @@
 """cross_entropy and its gradient: against torch's in float64, in every form; many classes, extremes, errors."""
 
 import importlib
-import itertools
 import math
 
 import pytest
@@ -9,12 +8,10 @@ import torch
 
 from tritonnet.errors import ClassIndexError, DtypeError, ShapeError
 from tritonnet.kernels import _tune, cross_entropy, cross_entropy_backward, use
-from tritonnet.kernels.cross_entropy import cross_entropy_backward_reference, cross_entropy_reference, pick_tile
+from tritonnet.kernels._rows import pick_tile
+from tritonnet.kernels.cross_entropy import cross_entropy_backward_reference, cross_entropy_reference
 from tritonnet.testing import check
 
-source = importlib.import_module("tritonnet.kernels.cross_entropy")
-
-CPU = _tune.Target("cpu", "no such processor", 2, 512 << 10)
 GPU = _tune.Target("gpu", "no such gpu", 132, 232448)
 OPTIONS = [
     {"reduction": "none", "label_smoothing": 0.3},
@@ -37,11 +34,11 @@ def weights(sizes, generator):
 
 
 def loss(function):
-    """x, target[, weight] -> loss and the statistics of its rows and weights."""
+    """x, target[, weight] -> loss, the statistics of its rows, and the sum of weights."""
 
     def run(x, target, weight=None, **options):
         target = torch.where(target == IGNORED, options.get("ignore_index", IGNORED), target)
-        return function(x, target, weight, **options)[:3]
+        return function(x, target, weight, **options)
 
     return run
 
@@ -178,6 +175,17 @@ def test_everything_ignored():
     assert cross_entropy(x, target, reduction="none")[0].tolist() == [0] * 4
 
 
+def test_targets_of_one_byte():
+    x, target = torch.randn(300, 7), torch.randint(0, 7, (300,))
+    x.requires_grad_()
+    for options in ({"ignore_index": 3}, {"label_smoothing": 0.1}):
+        loss, *statistics = cross_entropy(x.detach(), target.byte(), **options)
+        expected = torch.nn.functional.cross_entropy(x, target, **options)
+        torch.testing.assert_close(loss, expected.detach())
+        dx = cross_entropy_backward(torch.ones(()), x.detach(), target.byte(), *statistics, **options)
+        torch.testing.assert_close(dx, torch.autograd.grad(expected, x)[0])
+
+
 @pytest.mark.parametrize("backend", ["triton", "reference"])
 @pytest.mark.parametrize("wrong", [10, -1, 2**40])
 def test_a_class_out_of_bounds(backend, wrong):
@@ -190,9 +198,9 @@ def test_a_class_out_of_bounds(backend, wrong):
 
 def test_errors():
     x, target = torch.randn(4, 3), torch.zeros(4, dtype=torch.int64)
-    with pytest.raises(DtypeError, match="target is torch.int32; it holds class indices in torch.int64"):
+    with pytest.raises(DtypeError, match="target is int32; it holds class indices in int64 or uint8"):
         cross_entropy(x, target.int())
-    with pytest.raises(DtypeError, match="target is torch.float32; class probabilities are not offered"):
+    with pytest.raises(DtypeError, match="target is float32; it holds class indices"):
         cross_entropy(x, torch.rand(4, 3))
     with pytest.raises(ShapeError, match=r"x is \(4, 3\) and target is \(3,\); it must be \(4,\)"):
         cross_entropy(x, target[:3])
@@ -206,50 +214,45 @@ def test_errors():
         cross_entropy(x, target, reduction="avg")
     with pytest.raises(ShapeError, match="label_smoothing is 1.5"):
         cross_entropy(x, target, label_smoothing=1.5)
-    with pytest.raises(DtypeError, match="weight is torch.int64; it must be of a floating-point dtype"):
+    with pytest.raises(DtypeError, match="weight is int64; it must be of a floating-point dtype"):
         cross_entropy(x, target, torch.ones(3, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("backend", ["triton", "reference"])
 def test_statistics_that_do_not_belong_to_the_logits(backend):
     x, target = torch.randn(4, 3), torch.zeros(4, dtype=torch.int64)
-    loss, high, log_sum, total = cross_entropy(x, target)
+    loss, statistics, total = cross_entropy(x, target)
     with use(backend):
-        with pytest.raises(ShapeError, match=r"cross_entropy_backward: high is \(2,\); for a target \(4,\) and"):
-            cross_entropy_backward(loss, x, target, high[:2], log_sum, total)
-        with pytest.raises(ShapeError, match=r"log_sum is \(4, 1\)"):
-            cross_entropy_backward(loss, x, target, high, log_sum[:, None], total)
-        with pytest.raises(ShapeError, match="total is None; the mean is taken over it"):
-            cross_entropy_backward(loss, x, target, high, log_sum, None)
-        with pytest.raises(ShapeError, match=r"dloss is \(4,\); .* and reduction 'mean' it must be \(\)"):
-            cross_entropy_backward(high, x, target, high, log_sum, total)
-        with pytest.raises(DtypeError, match="high is torch.float64; it must be torch.float32"):
-            cross_entropy_backward(loss, x, target, high.double(), log_sum, total)
-
-
-def test_tiles_fit_and_cover():
-    for target in (CPU, GPU):
-        for R, C, adjacent in itertools.product((0, 1, 128, 10**6), (1, 10, 1000, 10**6), (False, True)):
-            tile = pick_tile(R, C, adjacent, torch.float32, target)
-            assert 1 <= tile.BLOCK_R * tile.BLOCK_C <= 4096
+        with pytest.raises(ShapeError, match=r"cross_entropy_backward: statistics is \(2, 2\); it must be \(2, 4\)"):
+            cross_entropy_backward(loss, x, target, statistics[:, :2], total)
+        with pytest.raises(ShapeError, match="total is None; the mean is taken over one number"):
+            cross_entropy_backward(loss, x, target, statistics, None)
+        with pytest.raises(ShapeError, match=r"total is \(1,\)"):
+            cross_entropy_backward(loss, x, target, statistics, total[None])
+        with pytest.raises(ShapeError, match=r"dloss is \(4,\); for rows \(4,\) and reduction 'mean' it must be \(\)"):
+            cross_entropy_backward(statistics[0], x, target, statistics, total)
+        with pytest.raises(DtypeError, match="statistics is float64; it must be float32"):
+            cross_entropy_backward(loss, x, target, statistics.double(), total)
+        with pytest.raises(DtypeError, match="total is float64; it must be float32"):
+            cross_entropy_backward(loss, x, target, statistics, total.double())
 
 
 @pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize("logits, accumulator", [("*bf16", "*fp32"), ("*fp32", "*fp32"), ("*fp64", "*fp64")])
-@pytest.mark.parametrize("R, C, adjacent", [(128, 10, True), (8192, 128_000, True), (10**6, 21, False)])
-def test_gpu_tiles_spill_nothing(compile_for_gpu, R, C, adjacent, logits, accumulator, capability):
-    acc = torch.float64 if accumulator == "*fp64" else torch.float32
-    tile = vars(pick_tile(R, C, adjacent, acc, GPU))
-    ones = {"sxc": 1, "sdxc": 1} if adjacent else {}
-    for kernel in (source._cross_entropy_kernel, source._cross_entropy_backward_kernel):
+@pytest.mark.parametrize("R, C, axis", [(128, 10, 1), (8192, 128_000, 1), (10**6, 21, 0)])
+def test_gpu_tiles_spill_nothing(compile_for_gpu, R, C, axis, logits, accumulator, capability):
+    tile = vars(pick_tile(R, C, axis, torch.float64 if accumulator == "*fp64" else torch.float32, GPU))
+    for name in ("forward", "backward", "soft", "soft_backward"):
+        module = importlib.import_module(f"tritonnet.kernels.cross_entropy.{name}")
+        prefix = "_soft" if name.startswith("soft") else ""
+        kernel = getattr(module, f"{prefix}_cross_entropy{'_backward' if name.endswith('backward') else ''}_kernel")
         names = kernel.arg_names
-        types = {name: "i32" for name in names if name not in ones and not name.isupper()} | {"R": "i32", "C": "i32"}
-        types |= {
-            name: logits if name in ("x_ptr", "dx_ptr", "loss_ptr") else accumulator for name in names if "_ptr" in name
-        }
-        types |= {"target_ptr": "*i64", "weight_ptr": "*fp32", "smoothing": "fp64"}
-        constants = {name: one for name, one in ones.items() if name in names}
-        constants |= {"REDUCTION": "mean", "SMOOTH": True, "BLOCK_R": tile["BLOCK_R"], "BLOCK_C": tile["BLOCK_C"]}
-        debug = kernel is source._cross_entropy_kernel
-        _, spilled = compile_for_gpu(kernel, types, constants, capability, tile["num_warps"], debug)
+        unit = {name: 1 for name in names if name in (("sxc", "sdxc", "stc", "sdtc") if axis else ("sx1", "sdx1"))}
+        types = {name: "i32" for name in names if name not in unit and not name.isupper()} | {"R": "i32", "C": "i32"}
+        types |= {name: accumulator for name in names if "_ptr" in name}
+        types |= dict.fromkeys({"x_ptr", "dx_ptr", "dtarget_ptr", "loss_ptr"} & set(names), logits)
+        types |= {"target_ptr": logits if prefix else "*i64", "weight_ptr": "*fp32", "smoothing": "fp64"}
+        options = {"REDUCTION": "mean", "SMOOTH": True, "INT64": False, "DX": True, "DTARGET": True} | tile
+        constants = unit | {key: value for key, value in options.items() if key in names}
+        _, spilled = compile_for_gpu(kernel, types, constants, capability, tile["num_warps"], name == "forward")
         assert spilled == 0

@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import itertools
 import math
 
 import pytest
@@ -10,9 +9,8 @@ import torch
 
 from tritonnet.errors import DtypeError, ShapeError
 from tritonnet.kernels import _tune, softmax, softmax_backward, softmax_double_backward, use
-from tritonnet.kernels._rows import Walk, walks
+from tritonnet.kernels._rows import pick_tile
 from tritonnet.kernels.softmax import (
-    pick_tile,
     softmax_backward_reference,
     softmax_double_backward_reference,
     softmax_reference,
@@ -21,7 +19,6 @@ from tritonnet.testing import check
 
 source = importlib.import_module("tritonnet.kernels.softmax")
 
-CPU = _tune.Target("cpu", "no such processor", 2, 512 << 10)
 GPU = _tune.Target("gpu", "no such gpu", 132, 232448)
 FORWARD = softmax, softmax_reference
 BACKWARD = softmax_backward, softmax_backward_reference
@@ -149,26 +146,6 @@ def test_errors(backend):
             softmax_double_backward(x.t(), x, x)
         with pytest.raises(DtypeError, match="softmax_double_backward: v is int64 and y is float32"):
             softmax_double_backward(x.long(), x, x)
-
-
-def test_walks():
-    assert walks((2, 3), (3, 1)) == (Walk(6, 1, 1, (0,), ((1, 0, 0),)),)
-    assert walks((), (), ()) == (Walk(1, 1, 1, (0, 0), ((0, 0, 0), (0, 0, 0))),)
-    # Few neighbours: the rows that a program has follow the longer dimension.
-    assert walks((100, 2), (8, 1)) == (Walk(100, 2, 1, (0,), ((8, 1, 0),)),)
-    assert walks((20, 30), (1, 20), (30, 1)) == (Walk(20, 30, 1, (0, 0), ((1, 20, 0), (30, 1, 0))),)
-    many = walks((2, 3, 4, 5), (1000, 100, 11, 2))
-    assert [walk.starts for walk in many] == [(0,), (1000,)]
-    assert {walk.programs(4) for walk in many} == {2 * 12}
-
-
-def test_tiles_cover_rows_and_fit():
-    for target, most in ((CPU, 4096), (GPU, 8192)):
-        for R, C, axis in itertools.product((1, 128, 10**6), (1, 10, 1000, 10**6), (0, 1)):
-            tile = pick_tile(R, C, axis, torch.float32, target)
-            assert 1 <= tile.BLOCK_R * tile.BLOCK_C <= most
-            assert tile.WHOLE == (tile.BLOCK_C >= C)
-            assert (tile.BLOCK_C & (tile.BLOCK_C - 1)) == 0 and tile.num_warps in (4, 8, 16)
 
 
 @pytest.mark.parametrize("capability", [80, 90, 100])

@@ -19,6 +19,11 @@ def test_is_torchs(twins, agree, args):
     agree(ours, theirs, torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 1, 0]))
 
 
+def test_class_probabilities(twins, agree):
+    pair = twins("CrossEntropyLoss", torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64), label_smoothing=0.1)
+    agree(*pair, torch.randn(5, 3, dtype=torch.float64), torch.rand(5, 3, dtype=torch.float64))
+
+
 def test_the_class_weights_are_a_buffer():
     loss = nn.CrossEntropyLoss(torch.ones(3)).double()
     assert loss.weight.dtype == torch.float64 and list(loss.state_dict()) == ["weight"]

@@ -20,6 +20,7 @@ from .loss import (
     soft_margin_loss,
 )
 from .matmul import matmul
+from .nll_loss import nll_loss
 from .one_hot import one_hot
 from .relu import relu
 from .softmax import log_softmax, softmax, softmin
@@ -38,6 +39,7 @@ __all__ = [
     "log_softmax",
     "matmul",
     "mse_loss",
+    "nll_loss",
     "one_hot",
     "poisson_nll_loss",
     "relu",

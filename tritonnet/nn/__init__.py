@@ -26,6 +26,7 @@ from .loss import (
     SmoothL1Loss,
     SoftMarginLoss,
 )
+from .nll_loss import NLLLoss
 from .relu import ReLU
 from .softmax import LogSoftmax, Softmax, Softmax2d, Softmin
 
@@ -47,6 +48,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "NLLLoss",
     "Parameter",
     "ParameterDict",
     "ParameterList",

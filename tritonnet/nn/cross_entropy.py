@@ -8,7 +8,9 @@ from ..module import Module
 
 
 class CrossEntropyLoss(Module):
-    """-log softmax(input)[target], weighted and averaged; see functional.cross_entropy.
+    """-log softmax(input)[target], weighted and averaged, of class indices or class probabilities.
+
+    See functional.cross_entropy.
 
     Args:
         weight: [C], a weight for each class; a buffer of the module.
