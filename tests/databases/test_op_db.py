@@ -1,0 +1,196 @@
+"""Every function of torch's operator database that tritonnet.functional offers, beside torch's own."""
+
+import functools
+import itertools
+import warnings
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import pytest
+
+pytest.importorskip("expecttest")
+
+import torch
+from torch.autograd import forward_ad
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from torch.testing._internal.common_methods_invocations import op_db
+
+from torch.testing._internal.common_utils import noncontiguous_like
+from torch.testing._internal.opinfo.core import BinaryUfuncInfo, UnaryUfuncInfo
+
+from tests.databases.comparing import Case, check, chosen, compare, copied, run, singly, tolerance_of, wide
+from tests.databases.exclusions import FUNCTION_ERRORS, FUNCTIONS
+from tritonnet import functional as F
+from tritonnet.errors import BackwardError
+
+
+def name_of(entry: Any) -> str:
+    return entry.name.removeprefix("nn.functional.")
+
+
+def id_of(entry: Any) -> str:
+    return f"{entry.name}.{entry.variant_test_name}".rstrip(".")
+
+
+# Warnings of torch.s are no matter here.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+ENTRIES = [entry for entry in op_db if name_of(entry) in F.__all__ and "complex" not in entry.variant_test_name]
+DTYPES = [torch.float64, torch.float32, torch.bfloat16]
+
+
+class Ours:
+    """An entry's call with tritonnet's function in the place of torch's."""
+
+    def __init__(self, entry: Any) -> None:
+        self.entry, self.name = entry, name_of(entry)
+        self.home = torch.nn.functional if entry.name.startswith("nn.functional.") else torch
+        self.torchs = getattr(self.home, self.name)
+        self.calls = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._replaced(self.entry.op)(*args, **kwargs)
+
+    def _replaced(self, op: Any) -> Callable[..., Any]:
+        ours: Callable[..., Any] = getattr(F, self.name)
+        if op is self.torchs:
+            return ours
+        if isinstance(op, functools.partial):
+            return partial(self._replaced(op.func), *op.args, **op.keywords)
+        return partial(self._looked_up, op)
+
+    def _looked_up(self, op: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """For a wrapper that looks torch's function up when it is called."""
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.calls += 1
+            return getattr(F, self.name)(*args, **kwargs)
+
+        before = self.calls
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.home, self.name, counted)
+            result = op(*args, **kwargs)
+        assert self.calls > before, f"{self.entry.name}: the entry does not call the function by its name"
+        return result
+
+
+def case_of(entry: Any, sample: Any) -> Case:
+    return Case(id_of(entry), (sample.input, *sample.args), sample.kwargs)
+
+
+def cases(entry: Any, dtype: torch.dtype) -> list[Case]:
+    """In float64 as many as differ in a pair of settings, else three: each compiles kernels of its own."""
+    torch.manual_seed(1)
+    requires_grad = entry.supports_autograd and dtype in entry.supported_backward_dtypes("cpu")
+    samples = entry.sample_inputs("cpu", dtype, requires_grad=requires_grad)
+    found = (case_of(entry, sample) for sample in samples)
+    return chosen(found) if dtype == torch.float64 else singly(found)[:3]
+
+
+def beside(entry: Any, case: Case, **how: Any) -> None:
+    """Compares outputs and gradients; gradients of gradients (twice=True) where tritonnet has them."""
+    ours = Ours(entry)
+    try:
+        found = run(ours, case, **how)
+    except BackwardError:
+        if not how.pop("twice", False):
+            raise
+        found = run(ours, case, **how)
+    expected = run(entry.op, case, **how)
+    compare(case, found, expected, lambda: run(entry.op, case.mapped(wide), **how), tolerance_of(entry))
+
+
+def each(entry: Any, cases: Iterable[Case], **how: Any) -> int:
+    count = 0
+    for case in cases:
+        check(case, FUNCTIONS.get(entry.name, []), partial(beside, entry, case, **how))
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("entry", ENTRIES, ids=id_of)
+def test_outputs_and_gradients(entry, dtype):
+    if dtype not in entry.supported_dtypes("cpu"):
+        pytest.skip("not in the entry's dtypes")
+    assert each(entry, cases(entry, dtype), twice=dtype == torch.float64 and entry.supports_gradgrad)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=id_of)
+def test_any_layout_of_inputs_and_gradients(entry):
+    if torch.float32 not in entry.supported_dtypes("cpu"):
+        pytest.skip("not in the entry's dtypes")
+    strided = (case.mapped(noncontiguous_like) for case in cases(entry, torch.float32)[:2])
+    each(entry, strided, cotangent=noncontiguous_like)
+
+
+POINTWISE = [entry for entry in ENTRIES if isinstance(entry, UnaryUfuncInfo | BinaryUfuncInfo)]
+
+
+@pytest.mark.parametrize("entry", POINTWISE, ids=id_of)
+def test_reference_inputs(entry):
+    """Of pointwise functions: large, small and extremal values, sizes, strides."""
+    torch.manual_seed(1)
+    samples = entry.reference_inputs("cpu", torch.float32, requires_grad=False)
+    assert each(entry, chosen(case_of(entry, sample) for sample in samples))
+
+
+ERRORS = [entry for entry in ENTRIES if entry.error_inputs_func is not None]
+
+
+@pytest.mark.parametrize("entry", ERRORS, ids=id_of)
+def test_errors_are_of_torchs_classes(entry):
+    for each in entry.error_inputs("cpu"):
+        case = case_of(entry, each.sample_input)
+        check(case, FUNCTION_ERRORS.get(entry.name, []), partial(refuses, entry, case, each.error_type))
+
+
+def refuses(entry: Any, case: Case, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Ours(entry)(*case.args, **case.kwargs)
+
+
+def forward_mode(call: Callable[..., Any], case: Case) -> Any:
+    """The derivative along ones."""
+    x, *rest = case.args
+    with forward_ad.dual_level():
+        y = call(forward_ad.make_dual(x.detach(), torch.ones_like(x)), *rest, **case.kwargs)
+        return forward_ad.unpack_dual(y).tangent
+
+
+def transformed(call: Callable[..., Any], case: Case) -> Any:
+    """The gradient by torch.func."""
+    x, *rest = case.args
+    return torch.func.grad(lambda x: call(x, *rest, **case.kwargs).sum())(x.detach())
+
+
+def mapped(call: Callable[..., Any], case: Case) -> Any:
+    """Two calls as one by torch.func."""
+    x, *rest = case.args
+    return torch.func.vmap(lambda x: call(x, *rest, **case.kwargs))(torch.stack([x, 2 * x]).detach())
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=id_of)
+def test_what_is_not_offered_is_refused_or_right(entry):
+    """Integers, complex numbers, forward-mode differentiation, torch.func: RuntimeError, TypeError or torch's value."""
+
+    def refused_or_right(case: Case, way: Callable[[Callable[..., Any], Case], Any]) -> None:
+        try:
+            found = way(Ours(entry), case)
+        except (RuntimeError, TypeError):
+            return
+        expected = way(entry.op, case)
+        torch.testing.assert_close(found, expected, msg=lambda text: f"{way.__name__}, {case}: {text}")
+
+    def plainly(call: Callable[..., Any], case: Case) -> Any:
+        return call(*case.mapped(copied).args, **case.kwargs)
+
+    for dtype in {torch.int64, torch.bool, torch.complex64} & set(entry.supported_dtypes("cpu")):
+        for sample in itertools.islice(entry.sample_inputs("cpu", dtype, requires_grad=False), 2):
+            refused_or_right(case_of(entry, sample), plainly)
+    if torch.float32 in entry.supported_dtypes("cpu"):
+        for way in (forward_mode, transformed, mapped):
+            refused_or_right(cases(entry, torch.float32)[0], way)
