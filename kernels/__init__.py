@@ -11,6 +11,7 @@ if __name__ == "kernels":
 from . import cpu
 from ._op import OPS, path, use
 from .adam import adam
+from .clip import clip_norm_, clip_value_, total_norm
 from .column_sum import column_sum
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
 from .cross_entropy import (
@@ -30,6 +31,8 @@ from .softmax import softmax, softmax_backward, softmax_double_backward
 __all__ = [
     "OPS",
     "adam",
+    "clip_norm_",
+    "clip_value_",
     "column_sum",
     "conv2d",
     "conv2d_grad_input",
@@ -55,5 +58,6 @@ __all__ = [
     "softmax",
     "softmax_backward",
     "softmax_double_backward",
+    "total_norm",
     "use",
 ]

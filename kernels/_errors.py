@@ -23,6 +23,10 @@ class LayoutError(TritonnetError, TypeError, RuntimeError):
     """A tensor whose memory a kernel cannot read through strides: sparse, without memory, with a pending sign."""
 
 
+class NonFiniteError(TritonnetError, RuntimeError):
+    """A number that is infinite or NaN where the caller asked for a finite one."""
+
+
 class ClassIndexError(TritonnetError, IndexError, RuntimeError):
     """A class index outside of the classes."""
 

@@ -65,8 +65,8 @@ def _advance_kernel(
 
     hyper_ptrs = hyper_ptr + _HYPER * tl.load(table_ptr + GROUPS * T + i, mask=mask, other=0)
     lr = tl.load(hyper_ptrs, mask=mask, other=0.0)
-    beta1 = tl.load(hyper_ptrs + 1, mask=mask, other=0.0)
-    beta2 = tl.load(hyper_ptrs + 2, mask=mask, other=0.0)
+    beta1 = tl.load(hyper_ptrs + 1, mask=mask, other=1.0)
+    beta2 = tl.load(hyper_ptrs + 2, mask=mask, other=1.0)
     eps = tl.load(hyper_ptrs + 3, mask=mask, other=0.0)
     weight_decay = tl.load(hyper_ptrs + 4, mask=mask, other=0.0)
     correction1 = 1.0 - tl.exp2(step.to(tl.float64) * tl.log2(beta1))

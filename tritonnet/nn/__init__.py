@@ -7,7 +7,7 @@ from .. import functional, init, parameter
 from .._names import missing
 from ..module import Module
 from ..parameter import Buffer, Parameter
-from . import modules
+from . import modules, utils
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .conv2d import Conv2d
 from .cross_entropy import CrossEntropyLoss
@@ -64,6 +64,7 @@ __all__ = [
     "init",
     "modules",
     "parameter",
+    "utils",
 ]
 
 

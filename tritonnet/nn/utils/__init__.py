@@ -1,0 +1,21 @@
+"""What training scripts take from torch.nn.utils: gradients clipped, parameters as one vector."""
+
+from typing import Any
+
+from ..._names import missing
+from .clip_grad import clip_grad_norm, clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from .convert_parameters import parameters_to_vector, vector_to_parameters
+
+__all__ = [
+    "clip_grad_norm",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "clip_grads_with_norm_",
+    "get_total_norm",
+    "parameters_to_vector",
+    "vector_to_parameters",
+]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, "torch.nn.utils", name, __all__)
