@@ -302,6 +302,9 @@ def _absolute(operation: Operation, operands: list[str]) -> str:
 
 
 def _select(operation: Operation, operands: list[str]) -> str:
+    if operation.result.type.is_tensor and computed(operation.result.type.element) == "float":
+        # On bits: a constant arm would send the compiler two ways through all that follows, and no loop be vectorised.
+        return f"tn_choose_f32({', '.join(operands)})"
     return f"{operands[0]} ? {operands[1]} : {operands[2]}"
 
 

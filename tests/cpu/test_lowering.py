@@ -376,6 +376,21 @@ def test_attention() -> None:
 
 
 @triton.jit
+def _entropy(x_ptr, y_ptr):
+    i = tl.arange(0, 256)
+    x = tl.load(x_ptr + i)
+    tl.store(y_ptr + i, x * tl.log(tl.where(x == 0.0, 1.0, x)))
+
+
+def test_a_choice_with_a_constant_does_not_branch() -> None:
+    x, y = torch.rand(256), torch.empty(256)
+    x[::3] = 0
+    compiled = _entropy[(1,)](x, y)
+    torch.testing.assert_close(y, torch.xlogy(x, x))
+    assert "tn_choose_f32" in compiled.asm["c"]
+
+
+@triton.jit
 def _masked_sums(x_ptr, y_ptr, low, high, rows, R: tl.constexpr, C: tl.constexpr):
     i, j = tl.arange(0, R)[:, None], tl.arange(0, C)[None, :]
     inside = (i < rows) & (j >= low) & (j < high)
