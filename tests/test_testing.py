@@ -180,6 +180,19 @@ def test_infinities_and_nans_must_agree() -> None:
         check(lambda x: x / 0.0 * x.sign(), reference, X, dims=ROWS)
 
 
+def test_a_reference_may_meet_zeros_without_memory() -> None:
+    """As autograd makes them in the second derivative of abs."""
+
+    def reference(x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (first,) = torch.autograd.grad((x.abs() * x * x).sum(), x, create_graph=True)
+            (second,) = torch.autograd.grad(first.sum(), x)
+        return second
+
+    check(lambda x: 6 * x.abs(), reference, {"x": ("N",)}, dims={"N": [2, 5]}, dtypes=[torch.float32])
+
+
 def test_a_value_past_the_largest_of_the_dtype_may_overflow() -> None:
     check(lambda x: (wide(x) * 1e5).to(x.dtype), lambda x: x * 1e5, X, dims=ROWS, dtypes=[torch.float16])
 
