@@ -1,9 +1,9 @@
 """Which launches walk tensors of one shape and any strides."""
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import torch
 import triton
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from .._strides import DIMS, merge
 from .._tune import Target
-from .._tune import target as device_target
 
 Tensors = tuple[Tensor | None, ...]
 _Strides = tuple[tuple[int, ...] | None, ...]
@@ -37,10 +36,11 @@ def pick_tile(n0: int, alike: bool, target: Target) -> Tile:
     return Tile(elements // block_c, block_c, 4)
 
 
-@dataclass(frozen=True)
-class Part:
-    """One launch over tensors of one shape: whether they lie alike and densely, the integers of the kernel for those
-    that do or do not, the tile, the number of programs."""
+class Part(NamedTuple):
+    """One launch over tensors of one shape.
+
+    alike: they lie alike and densely in memory, and so `integers` are those of the kernels without rows.
+    """
 
     tensors: Tensors
     alike: bool
@@ -49,19 +49,20 @@ class Part:
     programs: int
 
 
-def parts_of(shape: torch.Size, tensors: Tensors) -> Iterator[Part]:
+def parts_of(shape: torch.Size, tensors: Tensors, target: Target) -> list[Part]:
     """One launch, or one for each index of the outermost dimensions of a shape that does not merge into four."""
-    tensors = tuple(t if t is None or t.shape == shape else t.expand(shape) for t in tensors)
-    strides = tuple(None if t is None else t.stride() for t in tensors)
-    device = next(t.device for t in tensors if t is not None)
-    plan = _plan(shape, strides, device_target(device))
+    tensors = tuple([t if t is None or t.shape == shape else t.expand(shape) for t in tensors])
+    strides = tuple([None if t is None else t.stride() for t in tensors])
+    plan = _plan(shape, strides, target)
     if plan is not None:
-        yield Part(tensors, *plan)
-        return
+        return [Part(tensors, *plan)]
     outermost = _memory_order(shape, strides)[0]
-    for index in range(shape[outermost]):
-        parts = tuple(None if t is None else t.select(outermost, index) for t in tensors)
-        yield from parts_of(torch.Size(shape[:outermost] + shape[outermost + 1 :]), parts)
+    inner = torch.Size(shape[:outermost] + shape[outermost + 1 :])
+    return [
+        part
+        for index in range(shape[outermost])
+        for part in parts_of(inner, tuple(None if t is None else t.select(outermost, index) for t in tensors), target)
+    ]
 
 
 @functools.lru_cache(4096)

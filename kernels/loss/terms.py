@@ -11,8 +11,9 @@ from .._errors import KernelAssertionError, ShapeError
 from .._launch import launch
 from .._op import op
 from .._tile import TL_DTYPES
+from .._tune import target as device_target
 from ..column_sum import column_sum
-from .checks import check, check_gradient, out_of_range
+from .checks import Facts, check_gradient, facts, out_of_range
 from .formulas import FORMULAS
 from .kernels import _sum_kernel, _sum_parts_kernel, _sum_rows_kernel, _terms_kernel, _terms_rows_kernel
 from .parts import Tensors, parts_of
@@ -31,8 +32,8 @@ def loss_reference(
     reduction: str = "mean",
     dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    shape = check(of, x, target, weight, parameter, factor, reduction)
-    acc = _accumulator(x, target, weight)
+    known = facts(of, x, target, weight, parameter, factor, reduction)
+    acc = known.acc
     if of == "binary_cross_entropy":
         try:
             torch._assert_async(((x >= 0) & (x <= 1)).all())
@@ -44,8 +45,8 @@ def loss_reference(
         value = value.sum() / total
         statistics = torch.stack((total, value))
     elif reduction != "none":
-        value = value.sum() / _divisor(reduction, shape, x, weight)
-    return value.to(dtype or torch.promote_types(x.dtype, target.dtype)), statistics
+        value = value.sum() / known.divisor
+    return value.to(dtype or known.dtype), statistics
 
 
 def loss_gradient_reference(
@@ -60,15 +61,14 @@ def loss_gradient_reference(
     reduction: str = "mean",
     statistics: Tensor | None = None,
 ) -> Tensor:
-    shape = check(of, x, target, weight, parameter, factor, reduction)
+    shape, _, acc, divisor = facts(of, x, target, weight, parameter, factor, reduction)
     check_gradient(of, dloss, shape, reduction, statistics)
-    acc = _accumulator(x, target, weight)
     operand = _operand(to, x, target, weight, factor)
     weight, factor = None if to == "weight" else weight, None if to == "factor" else factor
     centre = statistics[1] if statistics is not None and to == "weight" else None
     value = _terms_reference(of, acc, x, target, weight, parameter, factor, centre)
-    divisor = statistics[0] if statistics is not None else _divisor(reduction, shape, x, weight)
-    return (value * (dloss.to(acc) / divisor)).expand(shape).sum_to_size(operand.shape).to(operand.dtype)
+    dloss = dloss.to(acc) / (divisor if statistics is None else statistics[0])
+    return (value * dloss).expand(shape).sum_to_size(operand.shape).to(operand.dtype)
 
 
 def _terms_reference(
@@ -123,19 +123,17 @@ def loss(
         is floating-point, RangeError for an x outside of [0, 1] for binary_cross_entropy (on a GPU: a device-side
         assertion).
     """
-    shape = check(of, x, target, weight, parameter, factor, reduction)
-    acc = _accumulator(x, target, weight)
-    dtype = dtype or torch.promote_types(x.dtype, target.dtype)
+    known = facts(of, x, target, weight, parameter, factor, reduction)
+    dtype = dtype or known.dtype
     p_ptr, p = (parameter, 0.0) if isinstance(parameter, Tensor) else (None, float(parameter))
     try:
         if reduction == "none":
-            y = torch.empty_like(x, dtype=dtype) if x.shape == shape else x.new_empty(shape, dtype=dtype)
-            _write_terms(of, acc, shape, (x, target, weight, factor, p_ptr, None, y), p)
+            y = torch.empty_like(x, dtype=dtype) if x.shape == known.shape else x.new_empty(known.shape, dtype=dtype)
+            _write_terms(of, known, (x, target, weight, factor, p_ptr), p, y)
             return y, None
         y = torch.empty((), dtype=dtype, device=x.device)
-        statistics = torch.empty(2, dtype=acc, device=x.device) if reduction == "weighted mean" else None
-        divisor = _divisor(reduction, shape, x, weight)
-        _sum_terms(of, acc, shape, (x, target, weight, factor, p_ptr), p, y, statistics, divisor)
+        statistics = torch.empty(2, dtype=known.acc, device=x.device) if reduction == "weighted mean" else None
+        _sum_terms(of, known, (x, target, weight, factor, p_ptr), p, y, statistics)
     except KernelAssertionError as error:
         raise out_of_range(of, x) from error
     return y, statistics
@@ -168,25 +166,24 @@ def loss_gradient(
 
     Raises: as loss, and ShapeError for a dloss of another shape or statistics that are missing.
     """
-    shape = check(of, x, target, weight, parameter, factor, reduction)
+    known = facts(of, x, target, weight, parameter, factor, reduction)
+    shape = known.shape
     check_gradient(of, dloss, shape, reduction, statistics)
-    acc = _accumulator(x, target, weight)
     operand = _operand(to, x, target, weight, factor)
     weight, factor = None if to == "weight" else weight, None if to == "factor" else factor
     p_ptr, p = (parameter, 0.0) if isinstance(parameter, Tensor) else (None, float(parameter))
-    divisor = 1 if statistics is not None else _divisor(reduction, shape, x, weight)
     centred = statistics is not None and to == "weight"
     if operand.shape == shape:
         y = torch.empty_like(operand)
-        _write_terms(of, acc, shape, (x, target, weight, factor, p_ptr, dloss, y), p, divisor, statistics, centred)
+        _write_terms(of, known, (x, target, weight, factor, p_ptr), p, y, dloss, statistics, centred)
         return y
     missing = len(shape) - operand.dim()
     summed = [dim for dim in range(len(shape)) if dim < missing or operand.shape[dim - missing] != shape[dim]]
     kept = [dim for dim in range(len(shape)) if dim not in summed]
     order = summed + kept
-    terms = x.new_empty([shape[dim] for dim in order], dtype=acc)
+    terms = x.new_empty([shape[dim] for dim in order], dtype=known.acc)
     y = terms.permute([order.index(dim) for dim in range(len(shape))])
-    _write_terms(of, acc, shape, (x, target, weight, factor, p_ptr, dloss, y), p, divisor, statistics, centred)
+    _write_terms(of, known, (x, target, weight, factor, p_ptr), p, y, dloss, statistics, centred)
     columns = terms.view(prod(shape[dim] for dim in summed), prod(shape[dim] for dim in kept))
     found: Tensor = column_sum(columns, out_dtype=operand.dtype)
     return found.view(operand.shape)
@@ -194,56 +191,47 @@ def loss_gradient(
 
 def _write_terms(
     of: str,
-    acc: torch.dtype,
-    shape: torch.Size,
-    tensors: Tensors,
+    known: Facts,
+    operands: Tensors,
     p: float,
-    divisor: float = 1,
+    y: Tensor,
+    dloss: Tensor | None = None,
     statistics: Tensor | None = None,
     centred: bool = False,
 ) -> None:
-    """tensors: x, target, weight, factor, the parameter, dloss and the result."""
-    *operands, dloss, y = tensors
+    """operands: x, target, weight, factor and the parameter."""
     # One value for all, as the gradient of a sum that was taken elsewhere.
     scalar = dloss is not None and not any(dloss.stride())
-    constexprs = {"OF": FORMULAS[of], "ACC": TL_DTYPES[acc], "SCALAR": scalar, "CENTRED": centred, **_debug(of)}
-    for part in parts_of(shape, (*operands, None if scalar else dloss, y)):
+    constexprs = {"OF": FORMULAS[of], "ACC": TL_DTYPES[known.acc], "SCALAR": scalar, "CENTRED": centred, **_debug(of)}
+    divisor = known.divisor if statistics is None else 1.0
+    for part in parts_of(known.shape, (*operands, None if scalar else dloss, y), device_target(y.device)):
         *given, own_dloss, own_y = part.tensors
         launch(
             _terms_kernel if part.alike else _terms_rows_kernel, (part.programs,),
-            *given, dloss if scalar else own_dloss, own_y, statistics, *part.integers, p, float(divisor),
+            *given, dloss if scalar else own_dloss, own_y, statistics, *part.integers, p, divisor,
             **constexprs, **vars(part.tile),
         )  # fmt: skip
 
 
-def _sum_terms(
-    of: str,
-    acc: torch.dtype,
-    shape: torch.Size,
-    tensors: Tensors,
-    p: float,
-    y: Tensor,
-    statistics: Tensor | None,
-    divisor: float,
-) -> None:
-    """tensors: x, target, weight, factor and the parameter."""
-    constexprs = {"OF": FORMULAS[of], "ACC": TL_DTYPES[acc], "WEIGHTED": statistics is not None, **_debug(of)}
-    parts = list(parts_of(shape, tensors))
+def _sum_terms(of: str, known: Facts, operands: Tensors, p: float, y: Tensor, statistics: Tensor | None) -> None:
+    constexprs = {"OF": FORMULAS[of], "ACC": TL_DTYPES[known.acc], "WEIGHTED": statistics is not None, **_debug(of)}
+    parts = parts_of(known.shape, operands, device_target(y.device))
     count = sum(part.programs for part in parts)
-    sums = None if count == 1 else torch.empty((count, 2), dtype=acc, device=y.device)
+    sums = None if count == 1 else torch.empty((count, 2), dtype=known.acc, device=y.device)
     first = 0
     for part in parts:
         launch(
             _sum_kernel if part.alike else _sum_rows_kernel, (part.programs,),
-            *part.tensors, None if sums is None else sums[first:], y, statistics, *part.integers, p, float(divisor),
+            *part.tensors, sums[first:] if sums is not None and first else sums, y, statistics,
+            *part.integers, p, known.divisor,
             **constexprs, **vars(part.tile),
         )  # fmt: skip
         first += part.programs
     while sums is not None:
         programs = max(1, triton.cdiv(count, _SUM_BLOCK))
-        into = None if programs == 1 else torch.empty((programs, 2), dtype=acc, device=y.device)
+        into = None if programs == 1 else torch.empty((programs, 2), dtype=known.acc, device=y.device)
         launch(
-            _sum_parts_kernel, (programs,), sums, into, y, statistics, count, float(divisor),
+            _sum_parts_kernel, (programs,), sums, into, y, statistics, count, known.divisor,
             WEIGHTED=statistics is not None, BLOCK=_SUM_BLOCK,
         )  # fmt: skip
         sums, count = into, programs
@@ -252,21 +240,6 @@ def _sum_terms(
 def _debug(of: str) -> dict[str, Any]:
     """Assertions are compiled where a formula has one."""
     return {"debug": True} if of == "binary_cross_entropy" else {}
-
-
-def _accumulator(*tensors: Tensor | None) -> torch.dtype:
-    return torch.float64 if any(t is not None and t.dtype == torch.float64 for t in tensors) else torch.float32
-
-
-def _divisor(reduction: str, shape: torch.Size, x: Tensor, weight: Tensor | None) -> float:
-    """What sums are divided by; for a weighted mean, how often each weight is counted in the sum of the weights."""
-    if reduction == "mean":
-        return prod(shape)
-    if reduction == "batchmean":
-        return x.shape[0] if x.dim() else 1
-    if reduction == "weighted mean" and weight is not None and weight.numel():
-        return prod(shape) / weight.numel()
-    return 1
 
 
 def _operand(to: str, x: Tensor, target: Tensor, weight: Tensor | None, factor: Tensor | None) -> Tensor:
