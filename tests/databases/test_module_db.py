@@ -127,7 +127,7 @@ def the_same_layer(entry: Any, dtype: torch.dtype, case: Case, training: bool) -
         for other in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):
             assert type(other) is type(ours) and other.training == training
             again = run(other, case)["outputs"]
-            assert all(torch.equal(*pair) for pair in zip(again, before, strict=True))
+            torch.testing.assert_close(again, before, rtol=0, atol=0, equal_nan=True)
 
 
 def parameters_of(layer: type) -> list[tuple[str, Any]]:

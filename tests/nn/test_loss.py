@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from tritonnet import nn
+from tritonnet.errors import DtypeError
 
 LAYERS = [
     ("MSELoss", {}),
@@ -37,6 +38,11 @@ def test_soft_margin_is_torchs(twins, agree):
 def test_weights_are_buffers():
     loss = nn.BCEWithLogitsLoss(torch.ones(3), pos_weight=torch.ones(3)).double()
     assert loss.pos_weight.dtype == torch.float64 and list(loss.state_dict()) == ["weight", "pos_weight"]
+
+
+def test_a_delta_that_is_no_number():
+    with pytest.raises(DtypeError, match=r"HuberLoss: delta is \(1\+0j\); it must be a float or an int"):
+        nn.HuberLoss(delta=1 + 0j)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from .. import functional as F
+from ..errors import DtypeError
 from ..functional._reduction import legacy_reduction
 from ..module import Module
 
@@ -52,6 +53,8 @@ class HuberLoss(_Loss):
     """d^2 / 2 where d = |input - target| < delta, else delta (d - delta / 2); see functional.huber_loss."""
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        if not isinstance(delta, (float, int)):
+            raise DtypeError(f"HuberLoss: delta is {delta!r}; it must be a float or an int")
         super().__init__(reduction=reduction)
         self.delta = delta
 
