@@ -1,12 +1,15 @@
 """loss and loss_gradient: every formula, every reduction, any layout, long sums, values at the edges, errors."""
 
 import math
+import re
 
 import pytest
 import torch
+import triton.language as tl
 
 from tritonnet.errors import DtypeError, RangeError, ShapeError
 from tritonnet.kernels import _tune, loss, loss_gradient, use
+from tritonnet.kernels.loss import kernels
 from tritonnet.kernels.loss.formulas import FORMULAS, derivative
 from tritonnet.kernels.loss.parts import pick_tile
 from tritonnet.kernels.loss.terms import loss_gradient_reference, loss_reference
@@ -257,3 +260,37 @@ def test_tiles_cover_short_and_long_rows():
             tile = pick_tile(n0, False, target)
             assert tile.BLOCK_R * tile.BLOCK_C == pick_tile(n0, True, target).BLOCK_C
             assert tile.BLOCK_C >= min(n0, tile.BLOCK_R * tile.BLOCK_C)
+
+
+def test_strides_past_32_bits():
+    # Lazily allocated: only a few of its pages are ever touched.
+    x = torch.empty(2**31 + 8, dtype=torch.float16).as_strided((2, 2), (2**31, 3))
+    x.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    target = torch.zeros(2, 2).half()
+    assert loss("mse_loss", x, target, reduction="sum")[0] == 30
+    dx = loss_gradient("mse_loss.x", "x", torch.ones(()), x, target, reduction="sum")
+    assert dx.tolist() == [[2, 4], [6, 8]]
+
+
+@pytest.mark.parametrize(
+    "kernel, of, vectors",
+    [("_sum_kernel", "mse_loss", 4), ("_terms_rows_kernel", "binary_cross_entropy_with_logits", 0)],
+)
+def test_gpu_kernels_do_not_spill_and_load_16_bytes_at_once(compile_for_gpu, kernel, of, vectors):
+    kernel = getattr(kernels, kernel)
+    tile = pick_tile(300, bool(vectors), GPU)
+    own = {"WEIGHTED": False, "w_ptr": None, "f_ptr": None} if vectors else {"SCALAR": False, "CENTRED": True}
+    constants = {
+        "OF": FORMULAS[of],
+        "ACC": tl.float32,
+        "BLOCK_R": tile.BLOCK_R,
+        "BLOCK_C": tile.BLOCK_C,
+        "p_ptr": None,
+    } | own
+    types = {
+        name: "*fp32" if "_ptr" in name else "fp64" if name in ("p", "divisor") else "i32" for name in kernel.arg_names
+    }
+    types = {name: kind for name, kind in types.items() if name not in constants}
+    compiled, spilled = compile_for_gpu(kernel, types, constants, 90, tile.num_warps)
+    assert spilled == 0
+    assert len(re.findall(r"ld\.global\.v4", compiled.asm["ptx"])) == vectors
