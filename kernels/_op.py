@@ -111,7 +111,7 @@ class Op:
         values: Iterable[Any] = (*args, *kwargs.values()) if kwargs else args
         if self.kept is not None and kwargs.get(self.kept) is not None:
             named = (*zip(self.signature.parameters, args, strict=False), *kwargs.items())
-            values = [value[:1] if name in self.tables and value else value for name, value in named]
+            values = [value[0] if name in self.tables and value else value for name, value in named]
         for value in values:
             if isinstance(value, Tensor):
                 tensors: Iterable[Tensor] = (value,)

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "_names": set(),
     "functional": {"kernels", "errors", "_names"},
     "nn": {"parameter", "module", "hooks", "init", "functional", "errors", "_names"},
-    "optim": {"kernels", "errors", "parameter", "module"},
+    "optim": {"kernels", "errors", "parameter", "module", "_names"},
     "amp": {"kernels", "errors"},
     "checkpoint": {"parameter", "module", "errors"},
     "distributed": {"parameter", "module", "errors"},

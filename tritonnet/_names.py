@@ -5,15 +5,21 @@ import sys
 from collections.abc import Collection
 
 
-def missing(module: str, counterpart: str, name: str, offered: Collection[str]) -> Exception:
-    """The error for `module.name`: whether torch has it in the module's counterpart, and which names are near it.
+def missing(
+    module: str,
+    counterpart: str,
+    name: str,
+    offered: Collection[str],
+    advice: str = "torch.nn has it, tritonnet does not offer it yet",
+) -> Exception:
+    """The error for `module.name`: `advice` if torch has it in the module's counterpart, and which names are near it.
 
     An AttributeError; an ImportError in `from module import name`, which would keep an AttributeError's text to itself.
     To be called by the module's `__getattr__`.
     """
     # torch imports its own torch.nn; tritonnet only looks.
     theirs = hasattr(sys.modules.get(counterpart), name) and not name.startswith("__")
-    text = "torch.nn has it, tritonnet does not offer it yet" if theirs else "there is no such name"
+    text = advice if theirs else "there is no such name"
     text = f"{module}.{name}: {text}{_near(name, offered)}"
     importing = sys._getframe(2).f_code.co_name == "_handle_fromlist"
     if importing and theirs and importlib.util.find_spec(f"{module}.{name}") is None:

@@ -8,19 +8,19 @@ the others work on tritonnet's parameters.
 import sys
 from typing import Any
 
-import torch.optim
-from torch.optim import Optimizer, lr_scheduler
+from torch.optim import Optimizer, lr_scheduler, optimizer
 
+from .._names import missing
 from .adam import Adam, AdamW
 from .sgd import SGD
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
 
 # `from tritonnet.optim.lr_scheduler import StepLR` finds torch's module.
-sys.modules[f"{__name__}.lr_scheduler"] = lr_scheduler
+for _module in (lr_scheduler, optimizer):
+    sys.modules[f"{__name__}.{_module.__name__.rpartition('.')[2]}"] = _module
 
 
 def __getattr__(name: str) -> Any:
-    """Says where an optimizer is that tritonnet does not have."""
-    where = f"; torch.optim.{name} works on its parameters" if hasattr(torch.optim, name) else ""
-    raise AttributeError(f"tritonnet.optim has no {name!r}{where}")
+    advice = f"tritonnet does not offer it; torch.optim.{name} works on tritonnet's parameters"
+    raise missing(__name__, "torch.optim", name, __all__, advice)
