@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 import tritonnet
 import tritonnet.nn as nn
 from perf.networks import digits
-from tritonnet.optim import Adam
+from tritonnet.optim import SGD, Adam
 
 VIEWS = {"as_strided", "detach", "expand", "permute", "select", "slice", "transpose", "unbind", "view"}
 ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty"}
@@ -70,6 +70,28 @@ def test_no_floating_point_arithmetic_of_a_step_is_torchs(dtype):
         assert set(later.floats) <= VIEWS | ALLOCATIONS | BEGINNING, later.floats
         assert later.floats["ones_like"] == 1
         assert set(later.others) <= INTEGERS | VIEWS, later.others
+
+
+def test_nor_is_any_that_clips_gradients_and_steps_with_momentum():
+    if tritonnet.kernels.path(torch.device("cpu"))[0] != "Triton on the CPU":
+        pytest.skip("no C compiler: the references are torch's own operations")
+    net = nn.Linear(5, 3)
+    optimizer = SGD(net.parameters(), lr=1e-2, momentum=0.9, nesterov=True, weight_decay=0.1)
+    for p in net.parameters():
+        p.grad = torch.randn(p.shape)
+
+    def step() -> None:
+        nn.utils.clip_grad_norm_(net.parameters(), 0.1, 1.0)
+        nn.utils.clip_grad_norm_(net.parameters(), 0.1)
+        nn.utils.clip_grad_value_(net.parameters(), 0.01)
+        optimizer.step()
+
+    with Listing() as first:
+        step()
+    assert set(first.floats) <= ALLOCATIONS | VIEWS | ONCE, first.floats
+    with Listing() as later:
+        step()
+    assert set(later.floats) <= ALLOCATIONS | VIEWS, later.floats
 
 
 def test_the_listing_sees_torchs_arithmetic():
