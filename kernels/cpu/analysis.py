@@ -34,6 +34,7 @@ _EFFECTS = frozenset(
         "tt.store",
     }
 )
+_AFFINE = frozenset({"arith.addi", "arith.subi", "arith.muli", "arith.extsi", "arith.cmpi", "arith.andi"})
 _FUSING = frozenset({"tt.store", "tt.dot", "tt.reduce", "scf.yield"})
 _EXPENSIVE = 20
 _WORTH_KEEPING = 8
@@ -83,6 +84,7 @@ class _Planner:
         self.leader: dict[Operation, Operation] = {}
         self.sinks: dict[Value, set[Operation]] = {}
         self.costs: dict[Value, int] = {}
+        self.affine: set[Value] = set()
         self.group(function.body)
         self.cost(function.body)
         self.decide(function.body)
@@ -118,9 +120,17 @@ class _Planner:
                 cost = COSTS.get(operation.name, 1) + sum(self.costs.get(value, 0) for value in operation.operands)
                 for value in operation.results:
                     self.costs[value] = min(cost, 1000)
-                if self.is_index_vector(operation, cost):
+                if self.is_affine(operation):
+                    self.affine.add(operation.result)
+                elif self.is_index_vector(operation, cost):
                     self.plan.tiles.add(operation)
                     self.costs[operation.result] = 0
+
+    def is_affine(self, operation: Operation) -> bool:
+        """Whether a lane is a sum of multiples of indices, or compares such sums: a form (forms.py) says it better."""
+        return (operation.name in _AFFINE or operation.name in RESHAPING) and all(
+            value in self.affine or not value.type.is_tensor for value in operation.operands
+        )
 
     def is_index_vector(self, operation: Operation, cost: int) -> bool:
         """A vector of indices with a division in it, that is spread over rows or columns or used inside of a loop."""
@@ -140,7 +150,7 @@ class _Planner:
             for value in operation.results:
                 self.sinks[value] = set()
                 for user in value.uses:
-                    if lazy(user) and user not in self.plan.tiles and user.result.type.is_tensor:
+                    if self.is_read_in_place(user):
                         self.sinks[value] |= set().union(*(self.sinks[result] for result in user.results))
                     else:
                         self.sinks[value].add(self.leader.get(user, user))
@@ -152,6 +162,12 @@ class _Planner:
                     self.plan.tiles.add(operation)
             elif operation.name in POINTWISE and self.is_worth_a_tile(operation, sinks):
                 self.plan.tiles.add(operation)
+
+    def is_read_in_place(self, user: Operation) -> bool:
+        """Whether a user's lanes are written where its own users need them."""
+        if user in self.plan.tiles or not user.results or not user.result.type.is_tensor:
+            return False
+        return lazy(user) or user.name == "tt.load"
 
     def is_worth_a_tile(self, operation: Operation, sinks: set[Operation]) -> bool:
         cost = self.costs[operation.result]

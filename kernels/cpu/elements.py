@@ -82,6 +82,16 @@ def literal(text: str, element: str) -> str:
     return integer_literal(int(text) if value is None else value, element)
 
 
+def stored_literal(text: str, element: str) -> str:
+    """The same in the form in which it is stored, as a constant expression."""
+    if element not in HALVES:
+        return literal(text, element)
+    if text.lower().startswith("0x"):
+        return str(int(text, 16))
+    packed = struct.pack("<e", float(text)) if element == "f16" else struct.pack("<f", float(text))[2:]
+    return str(int.from_bytes(packed, "little"))
+
+
 def integer_literal(value: int, element: str) -> str:
     if value == -(2**63):
         return "INT64_MIN"

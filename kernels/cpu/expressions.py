@@ -254,6 +254,9 @@ def _cast(operation: Operation, value: str) -> str:
         return from_memory(f"tn_f64_to_{target}({value})", target)
     if source == "i1" and name in ("arith.extsi", "arith.sitofp"):
         return f"({kind})-(int){value}"
+    if source == "i1" and name == "arith.uitofp":
+        # Not from _Bool itself: gcc does not vectorise that.
+        return rounded(f"({kind})(int){value}", target)
     if name in ("arith.extui", "arith.uitofp"):
         return rounded(f"({kind})({unsigned(source)}){value}", target)
     if name == "arith.fptoui":
@@ -302,10 +305,23 @@ def _absolute(operation: Operation, operands: list[str]) -> str:
 
 
 def _select(operation: Operation, operands: list[str]) -> str:
-    if operation.result.type.is_tensor and computed(operation.result.type.element) == "float":
-        # On bits: a constant arm would send the compiler two ways through all that follows, and no loop be vectorised.
-        return f"tn_choose_f32({', '.join(operands)})"
-    return f"{operands[0]} ? {operands[1]} : {operands[2]}"
+    """A choice on bits: what only one arm of ?: needs the compiler moves into it, and then the loop has branches."""
+    kind = operation.result.type
+    condition, yes, no = operands
+    name = _CHOICES.get(kind.element)
+    if not kind.is_tensor or name is None:
+        return f"{condition} ? {yes} : {no}"
+    return f"({computed(kind.element)})tn_choose_{name}({condition}, {yes}, {no})"
+
+
+_CHOICES = {
+    "i8": "u32",
+    "i16": "u32",
+    "i32": "u32",
+    "i64": "u64",
+    **dict.fromkeys((*HALVES, "f32"), "f32"),
+    "f64": "f64",
+}
 
 
 _WRITERS: dict[str, Callable[[Operation, list[str]], str]] = {

@@ -17,6 +17,7 @@ from .program import Program
 from .ttir import Operation, Value
 
 _ATOM = re.compile(r"[\w.]+")
+_LONGEST_ROW = 4096
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -38,6 +39,7 @@ class Nest:
         self.fits: dict[Fit, None] = {}
         self.flags: dict[str, None] = {}
         self.loads: dict[Value, tuple[Pointer | None, Index]] = {}
+        self.tests: dict[str, tuple[str, Scalar]] = {}
         self._limit: dict[int, tuple[str, str]] = {}
         self._level = {name: self.order.index(dim) + 1 for dim, name in self.variables.items()}
         self._known: dict[tuple[Value, Index], str] = {}
@@ -125,18 +127,27 @@ class Nest:
 
     def _bound(self, part: Value, index: Index) -> bool:
         """Takes an affine comparison along one dimension as a bound of its loop."""
+        affine = self._affine(part, index)
+        if affine is None:
+            return False
+        dim, side, bound = affine
+        self.bounds.setdefault(dim, []).append((side, bound))
+        return True
+
+    def _affine(self, part: Value, index: Index) -> tuple[int, str, Scalar] | None:
+        """An affine comparison as the dimension that it limits, whether from below ("low") or above, and the limit."""
         producer, forms = part.producer, self.forms
         if producer is None or producer.name != "arith.cmpi" or part in self.program.tiles or forms is None:
-            return False
+            return None
         predicate = producer.word
         if predicate not in ("slt", "sle", "sgt", "sge") or not part.type.is_tensor:
-            return False
+            return None
         left, right = producer.operands
         if predicate in ("slt", "sle"):
             left, right = right, left
         great, small = forms.of(left), forms.of(right)
         if great is None or small is None:
-            return False
+            return None
         great, small = forms.fitted(great, left), forms.fitted(small, right)
         steps = [add(a, multiply(b, -1)) for a, b in zip(great.steps, small.steps, strict=True)]
         base = add(great.base, multiply(small.base, -1))
@@ -144,12 +155,23 @@ class Nest:
             base = add(base, -1)
         dims = {name: dim for dim, name in self.variables.items()}
         along = [(dims[at], step) for at, step in zip(index, steps, strict=True) if at in dims and step != 0]
-        if any(great.vectors) or any(small.vectors) or len(along) != 1 or along[0][1] not in (1, -1):
-            return False
-        self._need(great, small)
+        if any(great.vectors) or any(small.vectors) or len(along) != 1:
+            return None
         dim, step = along[0]
-        self.bounds.setdefault(dim, []).append(("high", add(base, 1)) if step == -1 else ("low", multiply(base, -1)))
-        return True
+        if not isinstance(step, int):
+            return None
+        self._need(great, small)
+        if abs(step) > 1:
+            # base + step i >= 0
+            return dim, "low" if step > 0 else "high", self._quotient(base, step)
+        return (dim, "high", add(base, 1)) if step == -1 else (dim, "low", multiply(base, -1))
+
+    @staticmethod
+    def _quotient(base: Scalar, step: int) -> Scalar:
+        """The first i with base + step i >= 0 for a positive step, the one after the last for a negative one."""
+        if isinstance(base, int):
+            return -(base // step) if step > 0 else base // -step + 1
+        return f"-tn_floor({text(base)}, {step})" if step > 0 else f"(tn_floor({text(base)}, {-step}) + 1)"
 
     def _need(self, *forms: Form) -> None:
         for form in forms:
@@ -239,8 +261,11 @@ class Nest:
     def _of_tt_load(self, operation: Operation, value: Value, index: Index) -> str:
         pointer, element = operation.operands[0], value.type.element
         self.loads[value] = (self._pointer(pointer, index), index)
-        mask = self.expression(operation.operands[1], index) if len(operation.operands) > 1 else "1"
-        place = self.place(pointer, index)
+        rows, mask = self._mask(operation.operands[1], index) if len(operation.operands) > 1 else ("1", "1")
+        other_row = self._other_row(operation, index) if rows != "1" else None
+        if other_row is None and rows != "1":
+            rows, mask = "1", rows if mask == "1" else self.temporary("_Bool", f"{rows} & {mask}")
+        place = self.place(pointer, index, rows, other_row or "")
         if mask == "1":
             return from_memory(place, element)
         other = self.expression(operation.operands[2], index) if len(operation.operands) > 2 else "0"
@@ -252,10 +277,46 @@ class Nest:
         raw = self.temporary(stored(element), loaded)
         return f"{mask} ? {from_memory(raw, element)} : {other}"
 
+    def _mask(self, mask: Value, index: Index) -> tuple[str, str]:
+        """What a mask says of the whole innermost loop, and what of each of its lanes ("1": nothing)."""
+        rows: list[str] = []
+        lanes: list[str] = []
+        for part, at in self.conjuncts(mask, index):
+            condition = self._test(part, at)
+            if condition not in ("1", *rows, *lanes):
+                (lanes if self.order and self.level(condition) == self.innermost else rows).append(condition)
+        conditions = [self.temporary("_Bool", " & ".join(parts)) if parts else "1" for parts in (rows, lanes)]
+        return conditions[0], conditions[1]
+
+    def _test(self, part: Value, index: Index) -> str:
+        """A condition; the innermost loop runs by itself over the lanes where the affine ones hold."""
+        condition = self.expression(part, index)
+        if self.order and condition not in self.tests and self.level(condition) == self.innermost:
+            affine = self._affine(part, index)
+            if affine is not None:
+                self.tests[condition] = affine[1:]
+        return condition
+
+    def _other_row(self, load: Operation, index: Index) -> str | None:
+        """An array to read instead of a row of memory that a mask excludes; None where none would do."""
+        form = self._pointer(load.operands[0], index)
+        other = load.operands[2].producer if len(load.operands) > 2 else None
+        if form is None or other is None or other.name != "arith.constant" or not self.order:
+            return None
+        last, reach = self.variables[self.order[-1]], 0
+        for at, step, vectors in zip(index, form.offset.steps, form.offset.vectors, strict=True):
+            if at == last:
+                if vectors or not isinstance(step, int) or step < 0:
+                    return None
+                reach += step * (self.shape[self.order[-1]] - 1)
+        if reach > _LONGEST_ROW:
+            return None
+        return self.program.row_of(other.text, load.result.type.element, reach + 1)
+
     # Memory
 
-    def place(self, pointer: Value, index: Index) -> str:
-        """The C lvalue that a pointer's lane points to."""
+    def place(self, pointer: Value, index: Index, rows: str = "1", other_row: str = "") -> str:
+        """The C lvalue that a pointer's lane points to; one of `other_row` where the condition `rows` does not hold."""
         kind = stored(pointer.type.pointee)
         form = self._pointer(pointer, index)
         if form is None:
@@ -274,6 +335,8 @@ class Nest:
                         address = self._advance(address, at, multiply(step, size), vectors, size)
             self._rows[key] = address
         address = self._rows[key]
+        if rows != "1":
+            address = self.temporary("char *", f"{rows} ? {address} : (char *){other_row}")
         terms: list[str] = []
         for at, step, vectors in zip(index, form.offset.steps, form.offset.vectors, strict=True):
             if dims.get(at) == last:
@@ -343,8 +406,9 @@ class Nest:
         """
         program = self.program
         closers: list[tuple[bool | None, int]] = []
+        inside = bool(self.tests) and parallel and not chunk and around is None
         for level in range(len(self.order) + 1):
-            for kind, line in self.levels[level]:
+            for kind, line in self.levels[level] if level < self.innermost else self._body(inside):
                 if kind == "guard":
                     program.emit(f"if ({line}) {{")
                     program.depth += 1
@@ -359,6 +423,8 @@ class Nest:
                 if innermost and around:
                     around[0](self)
                     closers.append((None, level))
+                if innermost and inside:
+                    low, high = self._write_border(name, low, high)
                 if innermost and chunk:
                     program.emit(f"for (int piece = 0; piece < {self.shape[dim]}; piece += {chunk}) {{")
                     program.depth += 1
@@ -405,3 +471,31 @@ class Nest:
                 for _, line in self.levels[-1]:
                     self.program.emit(line)
             self.program.emit("continue;")
+
+    def _body(self, inside: bool) -> list[tuple[str, str]]:
+        """The lines of the innermost loop; `inside`: for lanes where all tests hold."""
+        if not inside:
+            return self.levels[-1]
+        tests = {f"const _Bool {name}" for name in self.tests}
+        return [
+            (kind, f"{head} = 1;" if (head := line.partition(" =")[0]) in tests else line)
+            for kind, line in self.levels[-1]
+        ]
+
+    def _write_border(self, name: str, low: str, high: str) -> tuple[str, str]:
+        """Runs the innermost loop over the lanes where a test does not hold; returns the bounds of the others."""
+        program = self.program
+        first, end = low, high
+        for side, bound in self.tests.values():
+            if side == "low":
+                first = program.declare("int", f"tn_clamp({text(bound)}, {first}, {high})", "n")
+            else:
+                end = program.declare("int", f"tn_clamp({text(bound)}, {low}, {end})", "n")
+        end = program.declare("int", f"{end} < {first} ? {first} : {end}", "n")
+        # From low to first, then from end to high.
+        start, after = f"{low} < {first} ? {low} : {end}", f"{name} + 1 == {first} ? {end} : {name} + 1"
+        with program.scope(f"for (int {name} = {start}; {name} < {high}; {name} = {after})"):
+            for _, line in self.levels[-1]:
+                program.emit(line)
+            program.emit("TN_SELDOM;")
+        return first, end

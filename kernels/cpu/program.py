@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .analysis import plan
-from .elements import computed, computed_size
+from .elements import computed, computed_size, stored, stored_literal
 from .forms import Forms
 from .ttir import Function, Type, Value
 
@@ -47,6 +47,7 @@ class Program:
         self.depth = 1
         self.arena_top = 0
         self.arena_size = 0
+        self._arrays: dict[str, str] = {}
         self._count = 0
 
     def emit(self, line: str) -> None:
@@ -72,6 +73,16 @@ class Program:
         name = self.fresh(prefix)
         self.emit(f"const {kind} {name} = {value};" if not kind.endswith("*") else f"{kind}const {name} = {value};")
         return name
+
+    def row_of(self, constant: str, element: str, size: int) -> str:
+        """The name of an array that holds a constant, as TTIR prints it, `size` times in its stored form."""
+        value = stored_literal(constant, element)
+        kind = stored(element)
+        key = f"static const {kind} {{}}[{size}] = {{{{[0 ... {size - 1}] = {value}}}}};"
+        if key not in self._arrays:
+            self._arrays[key] = self.fresh("row")
+            self.hoisted.append(key.format(self._arrays[key]))
+        return self._arrays[key]
 
     def allocate(self, kind: Type) -> Tile:
         size = kind.size * computed_size(kind.element)

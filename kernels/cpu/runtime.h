@@ -52,8 +52,14 @@ TN_INLINE uint32_t tn_mask(uint32_t condition) { return 0 - condition; }
 TN_INLINE uint32_t tn_choose_u32(uint32_t condition, uint32_t yes, uint32_t no) {
     return (yes & tn_mask(condition)) | (no & ~tn_mask(condition));
 }
+TN_INLINE uint64_t tn_choose_u64(uint64_t condition, uint64_t yes, uint64_t no) {
+    return (yes & (0 - condition)) | (no & ~(0 - condition));
+}
 TN_INLINE float tn_choose_f32(uint32_t condition, float yes, float no) {
     return tn_f32_of_u32(tn_choose_u32(condition, tn_u32_of_f32(yes), tn_u32_of_f32(no)));
+}
+TN_INLINE double tn_choose_f64(uint64_t condition, double yes, double no) {
+    return tn_f64_of_u64(tn_choose_u64(condition, tn_u64_of_f64(yes), tn_u64_of_f64(no)));
 }
 
 TN_INLINE float tn_bf16_to_f32(bf16 x) { return tn_f32_of_u32((uint32_t)x << 16); }

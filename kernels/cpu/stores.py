@@ -127,7 +127,7 @@ def _disjoint(
                 if other_index == index and stored_size(element) == stored_size(other_element)
                 else ""
             )
-            conditions.append(f"({apart} || ({same} && {_injective(form, nest.shape)}))" if same else apart)
+            conditions.append(f"({apart} | ({same} & {_injective(form, nest.shape)}))" if same else apart)
     return [condition for condition in conditions if condition != "1"]
 
 
@@ -143,7 +143,7 @@ def _same(form: Pointer, other: Pointer) -> str:
             tests.append(f"{text(step)} == {text(other_step)}")
     base = f"{form.root} - {other.root}"
     tests.append(f"{base} == 0" if form.offset.base == other.offset.base else "")
-    return " && ".join(test for test in tests if test) if tests[-1] else ""
+    return " & ".join(test for test in tests if test) if tests[-1] else ""
 
 
 def _injective(form: Pointer, shape: tuple[int, ...]) -> str:
@@ -171,4 +171,4 @@ def _injective(form: Pointer, shape: tuple[int, ...]) -> str:
         else:
             tests.append(f"{text(size_of)} > {text(reach_text)}")
         reach_text = add(reach_text, multiply(size_of, size - 1))
-    return f"({' && '.join(tests)})"
+    return f"({' & '.join(tests)})"

@@ -24,7 +24,8 @@ def write_versions(
         if not conditions:
             fast()
             return
-        with program.scope(f"if ({' && '.join(conditions)})"):
+        # Not &&: the compiler takes what a chain of branches leads to for improbable, and does not vectorise it.
+        with program.scope(f"if ({' & '.join(conditions)})"):
             fast()
         with program.scope("else"):
             slow()
