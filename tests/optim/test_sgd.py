@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+import tritonnet
 from tests.optim.conftest import distance, parameters, train
 from tritonnet import kernels
 from tritonnet.errors import DtypeError, ShapeError, StateDictError
@@ -95,6 +96,12 @@ def test_states_that_were_saved_before_they_began():
     """Those of torch before 1.13, where momentum_buffer is None until a parameter's first step."""
     params, others = parameters(), parameters()
     optimizer, other = SGD(params, momentum=0.9, dampening=0.5), torch.optim.SGD(others, momentum=0.9, dampening=0.5)
+    optimizer.state[params[0]]["momentum_buffer"] = None
+    train(optimizer, steps=2)
+    train(other, steps=2)
+    assert distance(params, others) < 1e-6
+    params, others = parameters(), parameters()
+    optimizer, other = SGD(params, momentum=0.9, dampening=0.5), torch.optim.SGD(others, momentum=0.9, dampening=0.5)
     saved = optimizer.state_dict()
     saved["state"] = {index: {"momentum_buffer": None} for index in range(5)}
     optimizer.load_state_dict(saved)
@@ -126,6 +133,17 @@ def test_loading_writes_in_place_and_keeps_float32_momenta():
     assert torch.equal(before, torchs.state[q]["momentum_buffer"].float())
     torchs.load_state_dict(mine.state_dict())
     assert torchs.state[q]["momentum_buffer"].dtype == torch.bfloat16
+
+
+def test_a_checkpoint_goes_on_to_the_bit(tmp_path):
+    nets = [tritonnet.nn.Linear(4, 3) for _ in range(2)]
+    one, other = (SGD(net.parameters(), lr=0.1, momentum=0.9, dampening=0.5) for net in nets)
+    train(one, steps=2)
+    tritonnet.save(tmp_path / "net.safetensors", nets[0], one)
+    tritonnet.load(tmp_path / "net.safetensors", nets[1], other)
+    for optimizer in (one, other):
+        train(optimizer, steps=2, seed=5)
+    assert distance(nets[0].parameters(), nets[1].parameters()) == 0
 
 
 @pytest.mark.parametrize("overflows", [(0, 1, 4), (3,)])

@@ -89,12 +89,12 @@ class Storage:
                     continue
                 found.add(id(p))
                 state: State = optimizer.state.get(p, {})
-                begins = not all(key in state for key in keys)
+                begins = any(state.get(key) is None for key in keys)
                 if (begins or not keys) and not optimizer._starts(p):
                     self._idle.append(p)
                     continue
                 if begins:
-                    state |= {key: value for key, value in optimizer._new_state(p, group).items() if key not in state}
+                    state |= {key: v for key, v in optimizer._new_state(p, group).items() if state.get(key) is None}
                     optimizer.state[p] = state
                 key = (p.device, p.dtype, _grad_dtype(p), state[keys[0]].dtype if keys else None, plan)
                 rows.setdefault(key, []).append(Row(index, p, state, begins))
