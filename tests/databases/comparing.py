@@ -80,13 +80,13 @@ def run(
     case: Case,
     *,
     twice: bool = False,
-    cotangent: Callable[[Tensor], Tensor] = lambda gradient: gradient,
+    layout: Callable[[Tensor], Tensor] = lambda tensor: tensor,
 ) -> Results:
     """Outputs, gradients of inputs and of a module's parameters, and (twice) their gradients; inputs are copied first.
 
-    cotangent: how the gradients that backward starts from are laid out.
+    layout: gives inputs and the gradients that backward starts from another layout.
     """
-    case = case.mapped(copied)
+    case = case.mapped(lambda tensor: layout(copied(tensor)))
     torch.manual_seed(5)
     outputs = [value for value in tree_leaves(call(*case.args, **case.kwargs)) if isinstance(value, Tensor)]
     results: Results = {"outputs": [output.detach() for output in outputs]}
@@ -95,7 +95,7 @@ def run(
     ends = [output for output in outputs if output.requires_grad]
     results["which outputs require gradients"] = [torch.tensor(output.requires_grad) for output in outputs]
     if leaves and ends:
-        starts = [cotangent(drawn(end)).requires_grad_(twice) for end in ends]
+        starts = [layout(drawn(end)).requires_grad_(twice) for end in ends]
         found = torch.autograd.grad(ends, leaves, starts, create_graph=twice, allow_unused=True)
         results["gradients"] = [None if one is None else one.detach() for one in found]
         ends = [one for one in found if one is not None and one.requires_grad]

@@ -7,21 +7,13 @@ differentiation, torch.func, torch.compile, `out=`. test_op_db.py holds that the
 from tests.databases.comparing import Case, Exclusion
 
 
-def probabilities(case: Case) -> bool:
-    """A target of class probabilities."""
-    return len(case.args) > 1 and case.args[1].is_floating_point()
-
-
 def drawing(case: Case) -> bool:
     """Dropout at work."""
     return case.kwargs.get("training", True) and 0 < case.kwargs.get("p", 0.5) < 1
 
 
-MODULES = {
-    "nn.CrossEntropyLoss": [Exclusion("class probabilities as targets", probabilities)],
-}
+MODULES: dict[str, list[Exclusion]] = {}
 FUNCTIONS = {
-    "nn.functional.cross_entropy": [Exclusion("class probabilities as targets", probabilities)],
     "nn.functional.dropout": [Exclusion("other elements are dropped than torch drops", drawing, AssertionError)],
 }
 

@@ -63,54 +63,58 @@ def twins(case: Case, dtype: torch.dtype, training: bool = True) -> tuple[Any, A
     return layers[0], layers[1]
 
 
-def beside(entry: Any, dtype: torch.dtype, case: Case, training: bool = True, **how: Any) -> None:
-    """Compares outputs and gradients; gradients of gradients (twice=True) where tritonnet has them."""
+def beside(entry: Any, dtype: torch.dtype, case: Case, training: bool = True, twice: bool = False, **how: Any) -> None:
+    """Compares outputs and gradients; gradients of gradients (twice) where tritonnet has them.
+
+    layout: how tritonnet is given inputs and gradients; torch, which refuses some layouts, has them as they are.
+    """
     ours, theirs = twins(case, dtype, training)
     try:
-        found = run(copy.deepcopy(ours), case, **how)
+        found = run(copy.deepcopy(ours), case, twice=twice, **how)
     except BackwardError:
-        if not how.pop("twice", False):
+        if not twice:
             raise
-        found = run(copy.deepcopy(ours), case, **how)
-    expected = run(copy.deepcopy(theirs), case, **how)
-    compare(case, found, expected, lambda: run(theirs.double(), case.mapped(wide), **how), tolerance_of(entry))
+        found, twice = run(copy.deepcopy(ours), case, **how), False
+    expected = run(copy.deepcopy(theirs), case, twice=twice)
+    exact = partial(run, theirs.double(), case.mapped(wide), twice=twice)
+    compare(case, found, expected, exact, tolerance_of(entry))
 
 
-def each(
-    entry: Any, dtype: torch.dtype, test: Callable[..., object], of: Callable[[Case], Case | None], **how: Any
-) -> int:
-    """Runs a test for the entry's cases, in training and evaluation where they differ; the number of cases."""
-    count = 0
+def each(entry: Any, dtype: torch.dtype, test: Callable[..., object], **how: Any) -> None:
+    """Runs a test for the entry's cases, in training and evaluation where they differ."""
     for training in (True, False) if entry.train_and_eval_differ else (True,):
-        for case in filter(None, map(of, cases(entry, dtype, training))):
+        found = cases(entry, dtype, training)
+        assert found
+        for case in found:
             check(case, MODULES.get(entry.name, []), partial(test, entry, dtype, case, training=training, **how))
-            count += 1
-    return count
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("entry", ENTRIES, ids=NAMES)
 def test_outputs_and_gradients(entry, dtype):
-    assert each(entry, dtype, beside, lambda case: case, twice=dtype == torch.float64 and entry.supports_gradgrad)
+    each(entry, dtype, beside, twice=dtype == torch.float64 and entry.supports_gradgrad)
+
+
+FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def channels_last(tensor: Tensor) -> Tensor:
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    return tensor.to(memory_format=formats[tensor.ndim]) if tensor.ndim in formats else tensor
+    return tensor.to(memory_format=FORMATS[tensor.ndim]) if tensor.ndim in FORMATS else tensor
 
 
-def of_images(case: Case) -> Case | None:
-    return case.mapped(channels_last) if any(tensor.ndim in (4, 5) for tensor in case.tensors()) else None
+def of_images(entry: Any, dtype: torch.dtype, case: Case, **how: Any) -> None:
+    if any(tensor.ndim in FORMATS for tensor in case.tensors()):
+        beside(entry, dtype, case, **how)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=NAMES)
 def test_any_layout_of_inputs_and_gradients(entry):
-    each(entry, torch.float32, beside, lambda case: case.mapped(noncontiguous_like), cotangent=noncontiguous_like)
-    each(entry, torch.float32, beside, of_images, cotangent=channels_last)
+    each(entry, torch.float32, beside, layout=noncontiguous_like)
+    each(entry, torch.float32, of_images, layout=channels_last)
 
 
 def the_same_layer(entry: Any, dtype: torch.dtype, case: Case, training: bool) -> None:
-    """Signature, random numbers drawn, text, state dict, which either loads from the other; copies and pickles."""
+    """Random numbers drawn, text, state dicts, which either loads from the other; copies and pickles."""
     ours, theirs = twins(case, dtype, training)
     assert repr(ours) == repr(theirs)
     mine, yours = ours.state_dict(), theirs.state_dict()
@@ -139,7 +143,7 @@ def parameters_of(layer: type) -> list[tuple[str, Any]]:
 def test_constructor_state_and_copies(entry):
     ours, theirs = (parameters_of(getattr(space, entry.name.removeprefix("nn."))) for space in (nn, torch.nn))
     assert ours == theirs
-    each(entry, torch.float64, the_same_layer, lambda case: case)
+    each(entry, torch.float64, the_same_layer)
 
 
 ERRORS = [entry for entry in ENTRIES if entry.module_error_inputs_func is not None]

@@ -90,17 +90,21 @@ def cases(entry: Any, dtype: torch.dtype) -> list[Case]:
     return chosen(found) if dtype == torch.float64 else singly(found)[:3]
 
 
-def beside(entry: Any, case: Case, **how: Any) -> None:
-    """Compares outputs and gradients; gradients of gradients (twice=True) where tritonnet has them."""
+def beside(entry: Any, case: Case, twice: bool = False, **how: Any) -> None:
+    """Compares outputs and gradients; gradients of gradients (twice) where tritonnet has them.
+
+    layout: how tritonnet is given inputs and gradients; torch, which refuses some layouts, has them as they are.
+    """
     ours = Ours(entry)
     try:
-        found = run(ours, case, **how)
+        found = run(ours, case, twice=twice, **how)
     except BackwardError:
-        if not how.pop("twice", False):
+        if not twice:
             raise
-        found = run(ours, case, **how)
-    expected = run(entry.op, case, **how)
-    compare(case, found, expected, lambda: run(entry.op, case.mapped(wide), **how), tolerance_of(entry))
+        found, twice = run(ours, case, **how), False
+    expected = run(entry.op, case, twice=twice)
+    exact = partial(run, entry.op, case.mapped(wide), twice=twice)
+    compare(case, found, expected, exact, tolerance_of(entry))
 
 
 def each(entry: Any, cases: Iterable[Case], **how: Any) -> int:
@@ -111,20 +115,18 @@ def each(entry: Any, cases: Iterable[Case], **how: Any) -> int:
     return count
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("entry", ENTRIES, ids=id_of)
+TAKEN = [(entry, dtype) for entry in ENTRIES for dtype in DTYPES if dtype in entry.supported_dtypes("cpu")]
+FLOATING = [entry for entry, dtype in TAKEN if dtype == torch.float32]
+
+
+@pytest.mark.parametrize("entry, dtype", TAKEN, ids=lambda value: id_of(value) if hasattr(value, "op") else str(value))
 def test_outputs_and_gradients(entry, dtype):
-    if dtype not in entry.supported_dtypes("cpu"):
-        pytest.skip("not in the entry's dtypes")
     assert each(entry, cases(entry, dtype), twice=dtype == torch.float64 and entry.supports_gradgrad)
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=id_of)
+@pytest.mark.parametrize("entry", FLOATING, ids=id_of)
 def test_any_layout_of_inputs_and_gradients(entry):
-    if torch.float32 not in entry.supported_dtypes("cpu"):
-        pytest.skip("not in the entry's dtypes")
-    strided = (case.mapped(noncontiguous_like) for case in cases(entry, torch.float32)[:2])
-    each(entry, strided, cotangent=noncontiguous_like)
+    each(entry, cases(entry, torch.float32)[:2], layout=noncontiguous_like)
 
 
 POINTWISE = [entry for entry in ENTRIES if isinstance(entry, UnaryUfuncInfo | BinaryUfuncInfo)]
@@ -191,6 +193,6 @@ def test_what_is_not_offered_is_refused_or_right(entry):
     for dtype in {torch.int64, torch.bool, torch.complex64} & set(entry.supported_dtypes("cpu")):
         for sample in itertools.islice(entry.sample_inputs("cpu", dtype, requires_grad=False), 2):
             refused_or_right(case_of(entry, sample), plainly)
-    if torch.float32 in entry.supported_dtypes("cpu"):
+    if entry in FLOATING:
         for way in (forward_mode, transformed, mapped):
             refused_or_right(cases(entry, torch.float32)[0], way)
