@@ -25,6 +25,12 @@ def test_layers_are_found_under_torchs_paths():
     assert found > 10
 
 
+def test_base_classes_are_found():
+    from tritonnet.nn.modules.loss import _Loss
+
+    assert issubclass(nn.MSELoss, _Loss) and nn.modules.loss._Loss is _Loss
+
+
 def test_there_is_a_file_for_each_of_torchs():
     modules = [
         layer for layer in vars(torch.nn).values() if isinstance(layer, type) and issubclass(layer, theirs.Module)

@@ -53,6 +53,11 @@ def _layer(module: str, name: str) -> Any:
 
     if name in nn.__all__:
         return getattr(nn, name)
+    if name.startswith("_") and not name.startswith("__"):
+        # A base class such as _Loss, which layers written outside of torch derive from.
+        for file in [file for file in vars(nn).values() if isinstance(file, ModuleType)]:
+            if isinstance(vars(file).get(name), type):
+                return vars(file)[name]
     raise missing(module, module.replace("tritonnet", "torch", 1), name, nn.__all__)
 
 
