@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("expecttest")
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
 with warnings.catch_warnings():
@@ -20,9 +21,11 @@ with warnings.catch_warnings():
 
 from torch.testing._internal.common_utils import noncontiguous_like
 from torch.testing._internal.opinfo.core import BinaryUfuncInfo, UnaryUfuncInfo
+from torch.utils._pytree import tree_leaves
 
 from tests.databases.comparing import Case, check, chosen, compare, copied, run, singly, tolerance_of, wide
 from tests.databases.exclusions import FUNCTION_ERRORS, FUNCTIONS
+from tests.test_dispatch import ALLOCATIONS, VIEWS, Listing
 from tritonnet import functional as F
 from tritonnet.errors import BackwardError
 
@@ -39,6 +42,8 @@ def id_of(entry: Any) -> str:
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 ENTRIES = [entry for entry in op_db if name_of(entry) in F.__all__ and "complex" not in entry.variant_test_name]
+# What else torch may do with floating-point tensors: further views, copies, and a view's gradient put in its place.
+PLACES = {"clone", "copy_", "select_backward", "slice_backward", "squeeze", "unsqueeze"}
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
 
@@ -196,3 +201,20 @@ def test_what_is_not_offered_is_refused_or_right(entry):
     if entry in FLOATING:
         for way in (forward_mode, transformed, mapped):
             refused_or_right(cases(entry, torch.float32)[0], way)
+
+
+@pytest.mark.parametrize("entry", FLOATING, ids=id_of)
+def test_arithmetic_is_tritonnets(entry):
+    """Forward and backward leave views, memory, copies and integers to torch."""
+    for case in cases(entry, torch.float32)[:2]:
+        args, kwargs = case.mapped(copied).args, case.mapped(copied).kwargs
+        with Listing() as listing:
+            outputs = [y for y in tree_leaves(Ours(entry)(*args, **kwargs)) if isinstance(y, Tensor)]
+        ends = [y for y in outputs if y.requires_grad]
+        leaves = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x.requires_grad]
+        starts = [torch.ones_like(y) for y in ends]
+        if ends:
+            with listing:
+                torch.autograd.grad(ends, leaves, starts, allow_unused=True)
+        computed = set(listing.floats) - VIEWS - ALLOCATIONS - PLACES
+        assert not computed, f"{case}: torch's {computed}"
