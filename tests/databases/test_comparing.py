@@ -3,6 +3,9 @@
 from functools import partial
 
 import pytest
+
+pytest.importorskip("expecttest")
+
 import torch
 
 from tests.databases.comparing import Case, Exclusion, check, chosen, compare, run, singly
