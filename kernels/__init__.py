@@ -9,7 +9,7 @@ if __name__ == "kernels":
     )
 
 from . import cpu
-from ._op import OPS, path, use
+from ._op import OPS, Op, path, use
 from .adam import adam
 from .clip import clip_norm_, clip_value_, total_norm
 from .column_sum import column_sum
@@ -24,19 +24,25 @@ from .dropout import dropout, dropout_
 from .loss import loss, loss_gradient
 from .matmul import matmul, matmul_epilogue_backward
 from .nll_loss import nll_loss, nll_loss_backward
-from .relu import relu, relu_, relu_backward
+from .pointwise.arithmetic import add, affine, mul, sum_to
+from .pointwise.ops import ACTIVATIONS, copy
+from .pointwise.prelu import prelu, prelu_backward, prelu_product
 from .sgd import sgd
 from .softmax import softmax, softmax_backward, softmax_double_backward
 
 __all__ = [
+    "ACTIVATIONS",
     "OPS",
     "adam",
+    "add",
+    "affine",
     "clip_norm_",
     "clip_value_",
     "column_sum",
     "conv2d",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "copy",
     "cpu",
     "cross_entropy",
     "cross_entropy_backward",
@@ -46,18 +52,27 @@ __all__ = [
     "loss_gradient",
     "matmul",
     "matmul_epilogue_backward",
+    "mul",
     "nll_loss",
     "nll_loss_backward",
     "path",
-    "relu",
-    "relu_",
-    "relu_backward",
+    "prelu",
+    "prelu_backward",
+    "prelu_product",
     "sgd",
     "soft_cross_entropy",
     "soft_cross_entropy_backward",
     "softmax",
     "softmax_backward",
     "softmax_double_backward",
+    "sum_to",
     "total_norm",
     "use",
 ]
+
+
+def __getattr__(name: str) -> Op:
+    """The operations of the activations, which a table declares: relu, relu_, relu_backward, ..."""
+    if name in OPS:
+        return OPS[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)

@@ -1,6 +1,7 @@
-"""Activations and other functions of one element: each formula and each gradient is one small jitted function.
+"""Functions of one element: activations and their gradients, sums and products.
 
-They take float32 or float64 in registers and return the same, for kernels of other files to apply to what they hold.
+A formula is a small jitted function (formulas.py) of float32 or float64 values in registers, which any kernel may apply
+to what it holds. Here each also runs by itself, through two generic kernels (each.py, sums.py).
 """
 
 from .formulas import gelu, gelu_grad, gelu_tanh, gelu_tanh_grad, relu, relu_grad, silu, silu_grad

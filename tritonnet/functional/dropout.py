@@ -8,7 +8,7 @@ from torch import Tensor
 from tritonnet import kernels
 from tritonnet.errors import ShapeError
 
-from .relu import check_writable
+from ._inplace import check_writable
 
 _SEEDS = 2**63 - 1
 

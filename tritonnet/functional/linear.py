@@ -10,7 +10,7 @@ from tritonnet.errors import DtypeError, ShapeError
 
 from ._once import once_differentiable
 from .matmul import autocast_dtype, column_sum, multiply, product_like
-from .relu import ReluGradient
+from .pointwise import ReluGradient
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation: str | None = None) -> Tensor:
