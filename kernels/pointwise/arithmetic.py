@@ -134,7 +134,7 @@ def _summed(
         return y
     y = operands[0].new_empty((*(1 for _ in range(len(full) - len(shape))), *shape), dtype=dtype)
     sum_into(formula, y, expanded, scalars)
-    return y.view(*shape)
+    return y.view(tuple(shape))
 
 
 def _empty(shape: torch.Size, dtype: torch.dtype, *tensors: Tensor) -> Tensor:
