@@ -53,6 +53,27 @@ def test_overlapping_arguments(dtype: torch.dtype, shift: int) -> None:
 
 
 @triton.jit
+def _copy_box(x_ptr, y_ptr, n0, n1, n2, sx1, sx2, sy1, sy2, B0: tl.constexpr, B1: tl.constexpr, B2: tl.constexpr):
+    pid = tl.program_id(0).to(tl.int64)
+    i0 = pid % tl.cdiv(n0, B0) * B0 + tl.arange(0, B0)[None, None, :]
+    i1 = pid // tl.cdiv(n0, B0) * B1 + tl.arange(0, B1)[None, :, None]
+    i2 = tl.arange(0, B2)[:, None, None]
+    mask = (i0 < n0) & (i1 < n1) & (i2 < n2)
+    tl.store(y_ptr + i1 * sy1 + i2 * sy2 + i0, tl.load(x_ptr + i1 * sx1 + i2 * sx2 + i0, mask=mask), mask=mask)
+
+
+def test_the_bounds_of_a_box_are_bounds_of_loops() -> None:
+    x, y = torch.randn(5, 11, 70), torch.zeros(6, 12, 71)
+    blocks = (32, 8, 8)
+    _copy_box[(6,)](x, y, 70, 11, 5, 70, 770, 71, 852, *blocks)
+    assert torch.equal(y[:5, :11, :70], x)
+    assert not y[5].any() and not y[:, 11].any() and not y[:, :, 70].any()
+    made = _copy_box.warmup(x, y, 70, 11, 5, 70, 770, 71, 852, *blocks, grid=(1,)).asm["c"]
+    fast, slow = re.split(r"\n +else \{\n", made, maxsplit=1)
+    assert "_Bool" not in fast and "_Bool" in slow
+
+
+@triton.jit
 def _swap_halves(x_ptr, y_ptr):
     i = tl.arange(0, 128)
     a, b = tl.load(x_ptr + i), tl.load(y_ptr + i)
