@@ -24,6 +24,7 @@ from .dropout import dropout, dropout_
 from .loss import loss, loss_gradient
 from .matmul import matmul, matmul_epilogue_backward
 from .nll_loss import nll_loss, nll_loss_backward
+from .pad import pad, pad_backward
 from .pointwise.arithmetic import add, affine, mul, sum_to
 from .pointwise.ops import ACTIVATIONS, copy
 from .pointwise.prelu import prelu, prelu_backward, prelu_product
@@ -55,6 +56,8 @@ __all__ = [
     "mul",
     "nll_loss",
     "nll_loss_backward",
+    "pad",
+    "pad_backward",
     "path",
     "prelu",
     "prelu_backward",

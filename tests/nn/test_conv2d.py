@@ -44,11 +44,31 @@ def test_what_does_not_fit_is_refused(args, message):
         nn.Conv2d(4, 6, 3, **args)
 
 
-def test_other_padding_modes_are_not_offered_yet():
-    with pytest.raises(NotImplementedError, match="padding_mode='reflect' is not offered yet"):
-        nn.Conv2d(1, 1, 1, padding_mode="reflect")
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"padding": 2},
+        {"padding": (1, 2), "kernel_size": (2, 3), "stride": (2, 1), "groups": 2, "bias": False},
+        {"padding": "same", "kernel_size": (4, 3), "dilation": (1, 2)},
+        {"padding": "valid", "stride": 2},
+    ],
+    ids=str,
+)
+def test_padding_modes_are_torchs(twins, agree, args, mode):
+    ours, theirs = twins("Conv2d", 4, 6, **{"kernel_size": 3, "dtype": torch.float64, "padding_mode": mode} | args)
+    x = torch.randn(2, 4, 7, 8, dtype=torch.float64)
+    with kernels.use("reference" if mode != "reflect" or "groups" in args else "triton"):
+        agree(ours, theirs, x)
+        agree(ours, theirs, x[0])
+        agree(ours, theirs, x.to(memory_format=torch.channels_last))
+
+
+def test_another_padding_mode():
     with pytest.raises(ValueError, match="padding_mode is 'mirror'"):
         nn.Conv2d(1, 1, 1, padding_mode="mirror")
+    with pytest.raises(ShapeError, match="to reflect, they must be smaller than the dimension"):
+        nn.Conv2d(1, 1, 3, padding=3, padding_mode="reflect")(torch.ones(1, 3, 5))
 
 
 def test_initial_values_do_not_depend_on_the_memory_format(twins):

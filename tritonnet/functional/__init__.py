@@ -22,6 +22,7 @@ from .loss import (
 from .matmul import matmul
 from .nll_loss import nll_loss
 from .one_hot import one_hot
+from .pad import pad
 from .pointwise import (
     add,
     celu,
@@ -89,6 +90,7 @@ __all__ = [
     "mul",
     "nll_loss",
     "one_hot",
+    "pad",
     "poisson_nll_loss",
     "prelu",
     "relu",

@@ -21,12 +21,12 @@ class Conv2d(Module):
         padding: zeros on each side, an int or a pair; "valid" is none, "same" keeps H and W (stride 1).
         groups: input and output channels fall into as many groups that do not mix.
         bias: whether b is learnt; without it, `bias` is None.
-        padding_mode: "zeros"; the other modes of torch.nn are not offered yet.
+        padding_mode: what stands beyond the edges: "zeros", or by functional.pad "reflect", "replicate" or "circular".
         device, dtype: of the parameters; torch's defaults otherwise.
 
     weight [out_channels, in_channels / groups, R, S] and bias [out_channels] start as U(-s, s), s = 1 / sqrt(fan_in).
 
-    Raises: ShapeError for groups, channels or paddings that do not fit; NotImplementedError for other padding modes.
+    Raises: ShapeError for groups, channels or paddings that do not fit; ValueError for another padding mode.
     """
 
     weight: Parameter
@@ -80,8 +80,6 @@ class Conv2d(Module):
             raise ValueError(
                 f"Conv2d: padding_mode is {self.padding_mode!r}; it is 'zeros', 'reflect', 'replicate' or 'circular'"
             )
-        if self.padding_mode != "zeros":
-            raise NotImplementedError(f"Conv2d: padding_mode={self.padding_mode!r} is not offered yet; 'zeros' is")
 
     def reset_parameters(self) -> None:
         """Draw initial values anew; the same ones whatever the weight's memory format."""
@@ -95,7 +93,19 @@ class Conv2d(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input, padding = F.pad(input, self._pads(), self.padding_mode), 0
+        return F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def _pads(self) -> tuple[int, ...]:
+        """As functional.pad takes them; of an odd number for "same" the larger part is on the right and below."""
+        if self.padding == "same":
+            totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+            top, left = (total // 2 for total in totals)
+            return left, totals[1] - left, top, totals[0] - top
+        height, width = (0, 0) if self.padding == "valid" else self.padding
+        return width, width, height, height
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
@@ -107,6 +117,8 @@ class Conv2d(Module):
             text += f", groups={self.groups}"
         if self.bias is None:
             text += ", bias=False"
+        if self.padding_mode != "zeros":
+            text += f", padding_mode={self.padding_mode}"
         return text
 
 
