@@ -38,13 +38,13 @@ class Tile:
 
 
 _POWERS = ((1, 2, 4, 8, 16, 32, 64, 128, 256),) * 3
-_BLOCKS = {"cpu": ((1024,), (16,), (16,)), "gpu": _POWERS}
+_BLOCKS = {"cpu": ((256,), (64,), (8,)), "gpu": _POWERS}
 _KEPT = {"cpu": ((64,), (8,), (1,)), "gpu": _POWERS}
 _LANES = 1024
 """What the axes may be cut into, and how many lanes a tile that is chosen by sizes has at most.
 
-A CPU walks no lanes beyond the edges, so that one tile serves all sizes; but a sum that a loop carries is kept in memory,
-with all of its lanes.
+A CPU walks no lanes beyond the edges, so that one tile serves all sizes; but a sum that a loop carries is kept in
+memory, with all of its lanes.
 """
 
 

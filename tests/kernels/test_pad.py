@@ -44,8 +44,12 @@ def test_pad_backward(mode, options):
         lambda dy, x: pad_backward_reference(dy, x.shape, pads, mode),
         {"dy": ("N", "C", "P", "Q"), "x": ("N", "C", "H", "W")},
         dims={
-            **{"N": [0, 2], "C": [3], "H": [5], "W": [4, 67]},
-            **{"P": lambda s: s["H"] + 2, "Q": lambda s: s["W"] + 3},
+            "N": [0, 2],
+            "C": [3],
+            "H": [5],
+            "W": [4, 67],
+            "P": lambda s: s["H"] + 2,
+            "Q": lambda s: s["W"] + 3,
         },
         **options,
     )
@@ -121,7 +125,8 @@ def test_integers(dtype):
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 0.1])
 def test_values(value, dtype):
     x = torch.zeros(2, dtype=dtype)
-    torch.testing.assert_close(pad(x, (1, 1), value=value), F.pad(x, (1, 1), value=value), equal_nan=True, rtol=0, atol=0)
+    y, expected = pad(x, (1, 1), value=value), F.pad(x, (1, 1), value=value)
+    torch.testing.assert_close(y, expected, equal_nan=True, rtol=0, atol=0)
 
 
 def test_elements_that_are_not_finite():

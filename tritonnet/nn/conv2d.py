@@ -93,10 +93,10 @@ class Conv2d(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
-        padding = self.padding
-        if self.padding_mode != "zeros":
-            input, padding = F.pad(input, self._pads(), self.padding_mode), 0
-        return F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        if self.padding_mode == "zeros":
+            return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        padded = F.pad(input, self._pads(), self.padding_mode)
+        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
     def _pads(self) -> tuple[int, ...]:
         """As functional.pad takes them; of an odd number for "same" the larger part is on the right and below."""
@@ -104,7 +104,7 @@ class Conv2d(Module):
             totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
             top, left = (total // 2 for total in totals)
             return left, totals[1] - left, top, totals[0] - top
-        height, width = (0, 0) if self.padding == "valid" else self.padding
+        height, width = (0, 0) if isinstance(self.padding, str) else self.padding
         return width, width, height, height
 
     def extra_repr(self) -> str:
