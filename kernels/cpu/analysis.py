@@ -170,6 +170,8 @@ class _Planner:
         return lazy(user) or user.name == "tt.load"
 
     def is_worth_a_tile(self, operation: Operation, sinks: set[Operation]) -> bool:
+        if operation.result in self.affine:
+            return False
         cost = self.costs[operation.result]
         inside_loop = any(sink.block is not operation.block for sink in sinks)
         if cost >= _EXPENSIVE and (len(sinks) > 1 or inside_loop):
