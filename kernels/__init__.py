@@ -28,6 +28,17 @@ from .pad import pad, pad_backward
 from .pointwise.arithmetic import add, affine, mul, sum_to
 from .pointwise.ops import ACTIVATIONS, copy
 from .pointwise.prelu import prelu, prelu_backward, prelu_product
+from .pool2d import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_backward,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_backward,
+    avg_pool2d,
+    avg_pool2d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+    max_pool2d_pick,
+)
 from .sgd import sgd
 from .softmax import softmax, softmax_backward, softmax_double_backward
 
@@ -35,8 +46,14 @@ __all__ = [
     "ACTIVATIONS",
     "OPS",
     "adam",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_backward",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_backward",
     "add",
     "affine",
+    "avg_pool2d",
+    "avg_pool2d_backward",
     "clip_norm_",
     "clip_value_",
     "column_sum",
@@ -53,6 +70,9 @@ __all__ = [
     "loss_gradient",
     "matmul",
     "matmul_epilogue_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_pool2d_pick",
     "mul",
     "nll_loss",
     "nll_loss_backward",
