@@ -160,8 +160,8 @@ def tolerance_of(entry: Any) -> Callable[[torch.dtype], tuple[float, float]]:
 
 
 def chosen(cases: Iterable[Case]) -> list[Case]:
-    """Those that add a pair of settings that no case before them had, or a shape of an argument."""
-    return _adding(cases, lambda case: {*itertools.combinations(_settings(case), 2), *_settings(case), *_shapes(case)})
+    """Those that add a setting, or a pair of settings, that no case before them had."""
+    return _adding(cases, lambda case: {*itertools.combinations(_settings(case), 2), *_settings(case)})
 
 
 def singly(cases: Iterable[Case]) -> list[Case]:
@@ -177,10 +177,6 @@ def _adding(cases: Iterable[Case], features: Callable[[Case], set[Any]]) -> list
             seen |= features(case)
             found.append(case)
     return found
-
-
-def _shapes(case: Case) -> list[tuple[int, tuple[int, ...]]]:
-    return list(enumerate(tuple(tensor.shape) for tensor in case.tensors()))
 
 
 def _settings(case: Case) -> list[tuple[str, str]]:
