@@ -47,7 +47,7 @@ _GPU_ELEMENTS = 512
 _LONG_BLOCKS = {"cpu": (4096, 1024), "gpu": (1024, 256)}
 _MOST_TAPS, _MOST_PHASES = 32, 16
 # Bytes count on a GPU; a CPU's vectors take as many bytes as floats at once only if they are as long.
-_INDEX_DTYPES = {"cpu": torch.int32, "cuda": torch.int8}
+_INDEX_DTYPES = {torch.device("cpu"): torch.int32}
 
 
 @functools.cache
@@ -190,7 +190,7 @@ def _moves(over: Windows) -> tuple[int, ...]:
 def index_dtype(kernel_size: Sizes, device: torch.device) -> torch.dtype:
     """In what a device says best which tap of a window is the largest."""
     taps = math.prod(pair("max_pool2d", "kernel_size", kernel_size, 1))
-    return _INDEX_DTYPES.get(device.type, torch.int8) if taps <= 127 else torch.int32
+    return _INDEX_DTYPES.get(device, torch.int8) if taps <= 127 else torch.int32
 
 
 def images(x: Tensor) -> Tensor:
