@@ -24,7 +24,7 @@ def _cells_kernel(
     C, H, W, P, Q, A, B, sdyn, sdyc, sdyp, sdyq, sin, sic, sip, siq, sdxn, sdxc, sdxh, sdxw, divisor,
     R: tl.constexpr, S: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, DH: tl.constexpr, DW: tl.constexpr,
     PH: tl.constexpr, PW: tl.constexpr, COUNT: tl.constexpr, INCLUDE_PAD: tl.constexpr, FLAT: tl.constexpr,
-    MASKED: tl.constexpr, RAGGED: tl.constexpr, LAST: tl.constexpr, INT64: tl.constexpr,
+    MASKED: tl.constexpr, LAST: tl.constexpr, INT64: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_Q: tl.constexpr,
 ):  # fmt: skip
     """Cells (a, b) of SH x SW pixels: which taps meet a pixel of a cell, and in which windows, is constant."""
@@ -56,9 +56,8 @@ def _cells_kernel(
     dx_ptrs = dx_ptr + n * sdxn + c * sdxc
     for phase in tl.static_range(SH * SW):
         h, w = a * SH + phase // SW, b * SW + phase % SW
-        inside = mask
-        if RAGGED:
-            inside = mask & (h < H) & (w < W)
+        # Masks of their own also where cells are whole: a CPU cannot tell interleaved stores of one mask apart.
+        inside = mask & (h < H) & (w < W)
         tl.store(dx_ptrs + h * sdxh + w * sdxw, pixels[phase].to(dx_ptr.dtype.element_ty), mask=inside)
 
 

@@ -117,7 +117,6 @@ def backward_plan(over: Windows, dy: Strides, index: Strides, dx: Strides, last:
             "PH": h.pad,
             "PW": w.pad,
             "MASKED": any(not _tiled(axis) for axis in (h, w)),
-            "RAGGED": h.inp % h.stride != 0 or w.inp % w.stride != 0,
             "LAST": last,
             "INT64": far,
         }
