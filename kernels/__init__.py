@@ -21,6 +21,7 @@ from .cross_entropy import (
     soft_cross_entropy_backward,
 )
 from .dropout import dropout, dropout_
+from .interpolate import interpolate, interpolate_backward
 from .loss import loss, loss_gradient
 from .matmul import matmul, matmul_epilogue_backward
 from .nll_loss import nll_loss, nll_loss_backward
@@ -66,6 +67,8 @@ __all__ = [
     "cross_entropy_backward",
     "dropout",
     "dropout_",
+    "interpolate",
+    "interpolate_backward",
     "loss",
     "loss_gradient",
     "matmul",

@@ -20,6 +20,9 @@ from ._tune import Target
 
 AXES = 5
 
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""What elements are moved as, by their bytes."""
+
 
 class Axis(NamedTuple):
     """Its size, the stride of each tensor, and the dimension that it is; -1 for one that may be several merged."""
@@ -39,7 +42,7 @@ class Tile:
 
 _POWERS = ((1, 2, 4, 8, 16, 32, 64, 128, 256),) * 3
 _BLOCKS = {"cpu": ((256,), (64,), (8,)), "gpu": _POWERS}
-_KEPT = {"cpu": ((64,), (8,), (1,)), "gpu": _POWERS}
+_KEPT = {"cpu": ((8, 32, 128), (8,), (1,)), "gpu": _POWERS}
 _LANES = 1024
 """What the axes may be cut into, and how many lanes a tile that is chosen by sizes has at most.
 

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._axes import AXES, Axis, at, axes, empty_resized, memory_order, pick_tile, programs, split, tile_indices
+from ._axes import AXES, BITS, Axis, at, axes, empty_resized, memory_order, pick_tile, programs, split, tile_indices
 from ._errors import DtypeError, ShapeError, dtype_name
 from ._launch import launch
 from ._op import op
@@ -29,9 +29,6 @@ VARYING = (
     *(f"{name}{axis}" for name in ("size", "left") for axis in range(AXES)),
 )
 """What no machine code is worth being made anew for."""
-
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""What an element is moved as, by its bytes."""
 
 MODES = ("constant", "reflect", "replicate", "circular")
 
@@ -248,7 +245,7 @@ class _Walk(NamedTuple):
 
 def _pad_into(x: Tensor, y: Tensor, dims: tuple[_Dim, ...], mode: str, value: float) -> None:
     inside, around = _forward(dims, x.stride(), y.stride(), mode, target(x.device))
-    bits = _BITS[x.itemsize]
+    bits = BITS[x.itemsize]
     _run(_copy_kernel, inside, x.view(bits), y.view(bits))
     if mode != "constant":
         _run(_border_kernel, around, x.view(bits), y.view(bits), MODE=mode)

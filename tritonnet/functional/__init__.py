@@ -7,6 +7,7 @@ from .conv2d import conv2d
 from .cross_entropy import cross_entropy
 from .dropout import dropout
 from .flatten import flatten
+from .interpolate import interpolate, upsample, upsample_bilinear, upsample_nearest
 from .linear import linear
 from .loss import (
     binary_cross_entropy,
@@ -101,6 +102,7 @@ __all__ = [
     "hardtanh",
     "hardtanh_",
     "huber_loss",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "leaky_relu",
@@ -139,6 +141,9 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "threshold_",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]
 
 

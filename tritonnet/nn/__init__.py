@@ -14,6 +14,7 @@ from .cross_entropy import CrossEntropyLoss
 from .dropout import Dropout
 from .flatten import Flatten
 from .identity import Identity
+from .interpolate import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from .linear import Linear
 from .loss import (
     BCELoss,
@@ -143,6 +144,9 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
