@@ -17,13 +17,13 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 """Whether Triton's interpreter runs the kernels: decided, as by Triton itself, when the process starts."""
 
 Grid = tuple[int, ...]
-_Run = Callable[[int, int, int, list[Any], tuple[Any, ...]], None]
+Run = Callable[[int, int, int, list[Any], tuple[Any, ...]], None]
 
-_PLANS: dict[Any, _Run] = {}
+_PLANS: dict[Any, Run] = {}
 _MAX_PLANS = 4096
 
 
-def launch(kernel: Any, grid: Grid, *args: Any, **constexprs: Any) -> None:
+def launch(kernel: Any, grid: Grid, *args: Any, **constexprs: Any) -> Run | None:
     """Runs `kernel` over `grid` on the device of its first tensor.
 
     Args:
@@ -32,13 +32,17 @@ def launch(kernel: Any, grid: Grid, *args: Any, **constexprs: Any) -> None:
         args: tensors, ints, floats or None. A float reaches the kernel as float32 unless its parameter says "fp64".
         constexprs: by name; also num_warps, num_stages, debug.
 
+    Returns: the plan, for whoever keeps it by a key of their own: `plan(x, y, z, values, args)` launches again, as long
+        as dtypes, integers, alignment of pointers to 16 bytes, constexprs and device are these. `values` are the args
+        with pointers in the place of tensors.
+
     Raises: CompilerError and UnsupportedKernelError from the first call of a kernel on a CPU;
         KernelAssertionError where a `tl.device_assert` does not hold on a CPU (with `debug=True`); LayoutError for a
         tensor without memory.
     """
     x, y, z = (*grid, 1, 1)[:3]
     if x * y * z == 0:
-        return
+        return None
     # The key holds all that Triton specialises on: integers by value, pointers by dtype and alignment, constexprs.
     values: list[Any] = []
     key: list[Any] = [kernel.fn]
@@ -69,6 +73,7 @@ def launch(kernel: Any, grid: Grid, *args: Any, **constexprs: Any) -> None:
         if len(_PLANS) > _MAX_PLANS:
             del _PLANS[next(iter(_PLANS))]
     run(x, y, z, values, args)
+    return run
 
 
 def plan_count() -> int:
@@ -76,7 +81,7 @@ def plan_count() -> int:
     return len(_PLANS)
 
 
-def _plan(kernel: Any, device: torch.device | None, args: tuple[Any, ...], constexprs: dict[str, Any]) -> _Run:
+def _plan(kernel: Any, device: torch.device | None, args: tuple[Any, ...], constexprs: dict[str, Any]) -> Run:
     if device is None:
         raise TypeError(f"{kernel.__name__}: a launch needs a tensor among its arguments")
     if INTERPRETED:
@@ -86,7 +91,7 @@ def _plan(kernel: Any, device: torch.device | None, args: tuple[Any, ...], const
     return _plan_cuda(kernel, device, args, constexprs)
 
 
-def _plan_interpreted(kernel: Any, constexprs: dict[str, Any]) -> _Run:
+def _plan_interpreted(kernel: Any, constexprs: dict[str, Any]) -> Run:
     """Triton's interpreter, for stepping through a kernel with pdb."""
 
     def run(x: int, y: int, z: int, values: list[Any], args: tuple[Any, ...]) -> None:
@@ -95,7 +100,7 @@ def _plan_interpreted(kernel: Any, constexprs: dict[str, Any]) -> _Run:
     return run
 
 
-def _plan_cuda(kernel: Any, device: torch.device, args: tuple[Any, ...], constexprs: dict[str, Any]) -> _Run:
+def _plan_cuda(kernel: Any, device: torch.device, args: tuple[Any, ...], constexprs: dict[str, Any]) -> Run:
     """Triton's own launcher, called as `JITFunction.run` calls it but without its binding of arguments."""
     if torch.cuda.is_current_stream_capturing():
         raise CaptureError(

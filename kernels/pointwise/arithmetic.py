@@ -1,5 +1,6 @@
 """Sums and products of tensors that broadcast, and the sums over what was broadcast that their gradients need."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ def add(a: Tensor, b: Tensor, alpha: float = 1.0) -> Tensor:
     """
     dtype, shape = _promoted("add", a, b)
     y = _empty(shape, dtype, a, b)
-    apply(f.total, y, (a.expand(shape), b.expand(shape)), (float(alpha),))
+    apply(f.total, y, (_expanded(a, shape), _expanded(b, shape)), (float(alpha),))
     return y
 
 
@@ -127,7 +128,7 @@ def _summed(
     dtype: torch.dtype,
     scalars: tuple[float, ...] = (),
 ) -> Tensor:
-    expanded = [one.expand(full) for one in operands]
+    expanded = [_expanded(one, full) for one in operands]
     if tuple(shape) == full:
         y = _empty(full, dtype, *operands)
         apply(formula, y, expanded, scalars)
@@ -147,12 +148,19 @@ def _empty(shape: torch.Size, dtype: torch.dtype, *tensors: Tensor) -> Tensor:
 def _promoted(name: str, a: Tensor, b: Tensor) -> tuple[torch.dtype, torch.Size]:
     dtype = a.dtype if a.dtype == b.dtype else torch.result_type(a, b)
     _floating(name, dtype, a, b)
-    if a.shape == b.shape:
-        return dtype, a.shape
+    return dtype, a.shape if a.shape == b.shape else _broadcast(name, a.shape, b.shape)
+
+
+@functools.lru_cache(4096)
+def _broadcast(name: str, a: torch.Size, b: torch.Size) -> torch.Size:
     try:
-        return dtype, torch.broadcast_shapes(a.shape, b.shape)
+        return torch.broadcast_shapes(a, b)
     except RuntimeError:
-        raise ShapeError(f"{name}: {tuple(a.shape)} and {tuple(b.shape)} do not broadcast") from None
+        raise ShapeError(f"{name}: {tuple(a)} and {tuple(b)} do not broadcast") from None
+
+
+def _expanded(x: Tensor, shape: torch.Size) -> Tensor:
+    return x if x.shape == shape else x.expand(shape)
 
 
 def _floating(name: str, dtype: torch.dtype, *given: Tensor) -> torch.dtype:

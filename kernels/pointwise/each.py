@@ -5,18 +5,17 @@ for float64 results, wide integers as they are) and rounded once.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .._launch import launch
+from .._launch import Run, launch
 from .._rows import walks
-from .._strides import merge
+from .._strides import memory_order, merge
 from .._tile import block_offsets, needs_int64
 from .._tune import Target, target
 
@@ -34,7 +33,7 @@ class RowsTile:
     num_warps: int
 
 
-_BLOCKS = {"cpu": 4096, "gpu": 1024}
+_BLOCKS = {"cpu": 16384, "gpu": 1024}
 
 
 @functools.cache
@@ -48,6 +47,67 @@ def pick_rows_tile(R: int, C: int, target: Target) -> RowsTile:
     """No more elements than that, wide enough for a whole row where rows are short."""
     block_c = min(triton.next_power_of_2(C), _BLOCKS[target.kind])
     return RowsTile(min(triton.next_power_of_2(R), _BLOCKS[target.kind] // block_c), block_c, 4)
+
+
+@dataclass
+class Planned:
+    """One launch of a kernel (y, a, b, c, *integers, p, q) and what a repeated one calls."""
+
+    kernel: Any
+    starts: tuple[int, ...]
+    programs: int
+    integers: tuple[int | None, ...]
+    constants: dict[str, Any]
+    run: Run | None = None
+
+    def __call__(self, formula: Any, tensors: Sequence[Tensor], scalars: Sequence[float]) -> None:
+        rest = (*_NONE[len(tensors)], *self.integers, *scalars, *_ZERO[len(scalars)])
+        pointers, bits = [], 0
+        for tensor, start in zip(tensors, self.starts, strict=True):
+            pointer = tensor.data_ptr()
+            if start:
+                pointer += start * tensor.itemsize
+            pointers.append(pointer)
+            bits |= pointer
+        # A plan is good for pointers that are aligned alike.
+        if self.run is not None and bits & 15 == 0:
+            self.run(self.programs, 1, 1, [*pointers, *rest], (*tensors, *rest))
+            return
+        shifted = [_at(tensor, start) for tensor, start in zip(tensors, self.starts, strict=True)]
+        numbers = {"OPERANDS": len(tensors) - 1, "SCALARS": len(scalars)}
+        run = launch(self.kernel, (self.programs,), *shifted, *rest, FORMULA=formula, **numbers, **self.constants)
+        if bits & 15 == 0:
+            self.run = run
+
+
+_NONE = [(None,) * (4 - count) for count in range(5)]
+_ZERO = [(0.0,) * (2 - count) for count in range(3)]
+_PLANS: dict[Any, list[Planned]] = {}
+_MOST_PLANS = 4096
+
+
+def run_planned(
+    key: tuple[Any, ...],
+    plan: Callable[..., list[Planned]],
+    formula: Any,
+    tensors: Sequence[Tensor],
+    scalars: Sequence[float],
+) -> None:
+    """Launches what plan(*tensors) says; planned once for tensors of the same key."""
+    launches = _PLANS.get(key)
+    if launches is None:
+        launches = plan(*tensors)
+    for one in launches:
+        one(formula, tensors, scalars)
+    if key not in _PLANS and all(one.run is not None for one in launches):
+        _PLANS[key] = launches
+        if len(_PLANS) > _MOST_PLANS:
+            del _PLANS[next(iter(_PLANS))]
+
+
+def _at(x: Tensor, start: int) -> Tensor:
+    """`x` from an element on, as a kernel sees it: its address."""
+    return x if start == 0 else x.as_strided((1,), (1,), x.storage_offset() + start)
 
 
 @triton.jit
@@ -73,7 +133,7 @@ def load_tile(ptr, offs_m, offs_n, M, N, stride_m, stride_n):
 
 @triton.jit
 def _flat_kernel(
-    a_ptr, b_ptr, c_ptr, y_ptr, n, p: "fp64", q: "fp64",
+    y_ptr, a_ptr, b_ptr, c_ptr, n, p: "fp64", q: "fp64",
     FORMULA: tl.constexpr, OPERANDS: tl.constexpr, SCALARS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     offs = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -108,46 +168,43 @@ def _rows_kernel(
 
 def apply(formula: Any, y: Tensor, operands: Sequence[Tensor], scalars: Sequence[float] = ()) -> None:
     """y = formula(*operands, *scalars), where all tensors have y's shape; y may be an operand."""
-    p, q = (*scalars, 0.0, 0.0)[:2]
-    constants = {"FORMULA": formula, "OPERANDS": len(operands), "SCALARS": len(scalars)}
-    a, b, c = (*operands, None, None)[:3]
-    if y.is_contiguous() and all(operand.is_contiguous() for operand in operands):
-        tile, n = pick_tile(target(y.device)), y.numel()
-        launch(_flat_kernel, (triton.cdiv(n, tile.BLOCK),), a, b, c, y, n, p, q, **constants, **vars(tile))
-    elif y.numel():
-        strides = tuple(operand.stride() for operand in operands)
-        for starts, programs, integers, chosen in _plan(y.shape, y.stride(), strides, y.device):
-            tensors = [one if one is None else at(one, start) for one, start in zip((y, a, b, c), starts, strict=True)]
-            launch(_rows_kernel, (programs,), *tensors, *integers, p, q, **constants, **chosen)
+    key = [formula.fn, y.dtype, y.device]
+    flat = y.is_contiguous()
+    for operand in operands:
+        key.append(operand.dtype)
+        flat = flat and operand.is_contiguous()
+    if flat:
+        key.append(y.numel())
+    else:
+        key += (y.shape, y.stride(), *[operand.stride() for operand in operands])
+    run_planned(tuple(key), _flat_launches if flat else _strided_launches, formula, (y, *operands), scalars)
 
 
-def at(x: Tensor, start: int) -> Tensor:
-    """`x` from an element on, as a kernel sees it: its address."""
-    return x if start == 0 else x.as_strided((1,), (1,), x.storage_offset() + start)
+def _flat_launches(y: Tensor, *operands: Tensor) -> list[Planned]:
+    tile = pick_tile(target(y.device))
+    programs = triton.cdiv(y.numel(), tile.BLOCK)
+    return [Planned(_flat_kernel, (0,) * (1 + len(operands)), programs, (y.numel(),), vars(tile))]
 
 
-@functools.lru_cache(4096)
-def _plan(
-    shape: torch.Size, written: tuple[int, ...], strides: tuple[tuple[int, ...], ...], device: torch.device
-) -> list[tuple[tuple[int, ...], int, tuple[int | None, ...], dict[str, Any]]]:
-    """For each launch over the tensors y, a, b, c: where they start, the programs, the integers and the constexprs.
-
-    Columns run along what lies closest together in y, rows along the next.
-    """
-    missing = ((0,) * len(shape),) * (3 - len(strides))
-    order = sorted(range(len(shape)), key=lambda dim: -written[dim])
-    of_all = [[of_one[dim] for dim in order] for of_one in (written, *strides, *missing)]
-    sizes, merged = merge([shape[dim] for dim in order], *of_all)
+def _strided_launches(y: Tensor, *operands: Tensor) -> list[Planned]:
+    """Columns run along what lies closest together in y, rows along the next."""
+    if y.numel() == 0:
+        return []
+    given = [tensor.stride() for tensor in (y, *operands)]
+    missing = [(0,) * y.dim()] * (4 - len(given))
+    order = memory_order(y)
+    sizes, merged = merge([y.shape[dim] for dim in order], *([one[dim] for dim in order] for one in (*given, *missing)))
     *over, C = sizes or [1]
     along = [one[-1] if one else 0 for one in merged]
-    launches = []
+    planned = []
     for walk in walks(tuple(over), *(tuple(one[:-1]) for one in merged)):
-        tile = pick_rows_tile(walk.R, C, target(device))
+        tile = pick_rows_tile(walk.R, C, target(y.device))
         integers: list[int | None] = [walk.R, C, walk.n2]
         far = False
         for number, (s0, (s1, s2, s3)) in enumerate(zip(along, walk.strides, strict=True)):
             integers += [s0, s1, s2, s3] if number == 0 else [s0 or None, s1 or None, s2, s3]
             far |= needs_int64((walk.R, C), (s1, s0))
         programs = walk.programs(tile.BLOCK_R) * triton.cdiv(C, tile.BLOCK_C)
-        launches.append((walk.starts, programs, tuple(integers), {"INT64": far, **asdict(tile)}))
-    return launches
+        constants = {"INT64": far, **asdict(tile)}
+        planned.append(Planned(_rows_kernel, walk.starts[: len(given)], programs, tuple(integers), constants))
+    return planned

@@ -72,20 +72,17 @@ def _operation(
 
     def result(given: tuple[Any, ...], dtype: torch.dtype | None) -> Tensor:
         last: Tensor = given[-1]
-        for label, one in zip(tensors, given[:-1], strict=False):
-            if one.shape != last.shape:
-                raise ShapeError(f"{name}: {label} is {tuple(one.shape)} and {tensors[-1]} is {tuple(last.shape)}")
-            if one.dtype not in (last.dtype, wide_dtype(last.dtype)):
-                both = f"{label} is {dtype_name(one.dtype)} and {tensors[-1]} is {dtype_name(last.dtype)}"
-                raise DtypeError(f"{name}: {both}; they must have one dtype, or {label} what sums of it are kept in")
-        if last.dtype not in takes:
-            raise DtypeError(f"{name}: got {dtype_name(last.dtype)}; it takes {', '.join(map(dtype_name, takes))}")
+        kind = last.dtype
+        for at in range(count - 1):
+            _check_like(name, tensors[at], given[at], tensors[-1], last)
+        if kind not in takes:
+            raise DtypeError(f"{name}: got {dtype_name(kind)}; it takes {', '.join(map(dtype_name, takes))}")
         if inplace:
             check_distinct(name, last)
             return last
-        if dtype is None and floating and last.dtype in also:
+        if dtype is None and floating and kind in also:
             dtype = torch.get_default_dtype()
-        return torch.empty_like(last, dtype=dtype)
+        return torch.empty_like(last) if dtype is None else torch.empty_like(last, dtype=dtype)
 
     def launcher(*arguments: Any, dtype: torch.dtype | None = None) -> Tensor:
         given = arguments[:count]
@@ -107,6 +104,14 @@ def _operation(
     launcher.__doc__ = formula.__doc__
     written = tensors if inplace else ()
     return op(reference=plain, inplace=written, flops=lambda x, *_: x.numel())(launcher)
+
+
+def _check_like(name: str, label: str, one: Tensor, last_label: str, last: Tensor) -> None:
+    if one.shape != last.shape:
+        raise ShapeError(f"{name}: {label} is {tuple(one.shape)} and {last_label} is {tuple(last.shape)}")
+    if one.dtype != last.dtype and one.dtype != wide_dtype(last.dtype):
+        both = f"{label} is {dtype_name(one.dtype)} and {last_label} is {dtype_name(last.dtype)}"
+        raise DtypeError(f"{name}: {both}; they must have one dtype, or {label} that in which {last_label} is summed")
 
 
 def _gradient(

@@ -12,12 +12,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .._launch import launch
 from .._strides import merge
 from .._tile import block_offsets, needs_int64, wide_dtype
 from .._tune import Target, target
 from ..column_sum import sum_parts
-from .each import at, evaluate, load_tile
+from .each import Planned, evaluate, load_tile, run_planned
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Tile:
 
 
 # BLOCK_K and the elements of a tile, for each kind of device and AXIS.
-_TILES = {("cpu", 0): (1024, 4096), ("cpu", 1): (8, 4096), ("gpu", 0): (128, 4096), ("gpu", 1): (8, 4096)}
+_TILES = {("cpu", 0): (1024, 4096), ("cpu", 1): (4, 1024), ("gpu", 0): (128, 4096), ("gpu", 1): (8, 4096)}
 _PROGRAMS, _LONGEST = 64, 64
 
 
@@ -60,7 +59,7 @@ def _sum_kernel(
     y_ptr, a_ptr, b_ptr, c_ptr, N, K, k1, places, R, r1, times,
     sak0, sak1, sak2, sar0, sar1, sar2, sbk0, sbk1, sbk2, sbr0, sbr1, sbr2, sck0, sck1, sck2, scr0, scr1, scr2,
     p: "fp64", q: "fp64",
-    FORMULA: tl.constexpr, OPERANDS: tl.constexpr, SCALARS: tl.constexpr, INT64: tl.constexpr,
+    FORMULA: tl.constexpr, OPERANDS: tl.constexpr, SCALARS: tl.constexpr, INT64: tl.constexpr, PARTLY: tl.constexpr,
     BLOCK_K: tl.constexpr, BLOCK_R: tl.constexpr, STEPS: tl.constexpr, AXIS: tl.constexpr,
 ):  # fmt: skip
     # One program: some of the K elements at one of the places k1 x k2, and a part of their terms: R, times r1 x r2.
@@ -87,7 +86,10 @@ def _sum_kernel(
         a = load_tile(a_ptr + j1 * sar1 + j2 * sar2, keys, terms, K, R, sak0, sar0)
         b = load_tile(b_ptr + j1 * sbr1 + j2 * sbr2, keys, terms, K, R, sbk0, sbr0) if OPERANDS > 1 else a
         c = load_tile(c_ptr + j1 * scr1 + j2 * scr2, keys, terms, K, R, sck0, scr0) if OPERANDS > 2 else a
-        acc += tl.where((keys < K) & (terms < R), evaluate(FORMULA, OPERANDS, SCALARS, DTYPE, a, b, c, p, q), 0.0)
+        value = evaluate(FORMULA, OPERANDS, SCALARS, DTYPE, a, b, c, p, q)
+        if PARTLY:
+            value = tl.where((keys < K) & (terms < R), value, 0.0)
+        acc += value
     y = tl.sum(acc, axis=AXIS)
     y_ptr += tl.cast(part, tl.int64) * N + place * K
     tl.store(y_ptr + offs_k, y.to(y_ptr.dtype.element_ty), mask=offs_k < K)
@@ -96,58 +98,80 @@ def _sum_kernel(
 def sum_into(formula: Any, y: Tensor, operands: Sequence[Tensor], scalars: Sequence[float] = ()) -> None:
     """y = the sum of formula(*operands, *scalars) over the dimensions along which y has size 1.
 
+    formula: 0 for operands that are 0.
     y: contiguous, of as many dimensions as the operands, which are of one shape.
     """
     if y.numel() == 0:
         return
-    p, q = (*scalars, 0.0, 0.0)[:2]
-    constants = {"FORMULA": formula, "OPERANDS": len(operands), "SCALARS": len(scalars)}
-    a, b, c = (*operands, None, None)[:3]
     strides = tuple(operand.stride() for operand in operands)
-    parts, launches = _plan(operands[0].shape, y.shape, strides, y.device)
-    sums = y if parts == 1 else y.new_empty((parts, y.numel()), dtype=wide_dtype(y.dtype))
-    for starts, programs, integers, chosen in launches:
-        tensors = [one if one is None else at(one, start) for one, start in zip((sums, a, b, c), starts, strict=True)]
-        launch(_sum_kernel, (programs,), *tensors, *integers, p, q, **constants, **chosen)
-    if parts > 1:
+    plan = _plan(operands[0].shape, y.shape, strides, y.device)
+    sums = y if plan.parts == 1 else y.new_empty((plan.parts, y.numel()), dtype=wide_dtype(y.dtype))
+    key = (formula.fn, plan, sums.dtype, *[operand.dtype for operand in operands])
+    run_planned(key, lambda *_: plan.launches(), formula, (sums, *operands), scalars)
+    if plan.parts > 1:
         sum_parts(sums[None], y.view(1, -1))
-
-
-@functools.lru_cache(4096)
-def _plan(
-    shape: torch.Size, kept: torch.Size, strides: tuple[tuple[int, ...], ...], device: torch.device
-) -> tuple[int, list[tuple[tuple[int, ...], int, tuple[int | None, ...], dict[str, Any]]]]:
-    """How many parts there are to sum; and for each launch over the tensors y, a, b, c where they start, the programs,
-    the integers and the constexprs."""
-    every = [*strides, *((0,) * len(shape),) * (3 - len(strides))]
-    # Elements of y one after the other, their terms as they lie in memory.
-    reduced = sorted((dim for dim, size in enumerate(kept) if size == 1), key=lambda dim: -max(s[dim] for s in strides))
-    *more_keys, k2, k1, k0 = _columns([dim for dim, size in enumerate(kept) if size > 1], shape, every)
-    *more_terms, r2, r1, r0 = _columns(reduced, shape, every)
-    K, places, R, times = k0.size, k1.size * k2.size, r0.size, r1.size * r2.size
-    axis = 0 if any(k == 1 < r for k, r in zip(k0.strides, r0.strides, strict=True)) else 1
-    tile = pick_tile(K, places, R, times, axis, target(device))
-    parts = max(1, triton.cdiv(times * triton.cdiv(R, tile.BLOCK_R), tile.STEPS))
-    far = any(needs_int64((K, R), pair) for pair in zip(k0.strides, r0.strides, strict=True))
-    integers: list[int | None] = [kept.numel(), K, k1.size, places, R, r1.size, times]
-    for operand in range(3):
-        s_k0, s_k1, s_k2, s_r0, s_r1, s_r2 = (column.strides[operand] for column in (k0, k1, k2, r0, r1, r2))
-        integers += [s_k0 or None, s_k1, s_k2, s_r0 or None, s_r1, s_r2]
-    launches = []
-    for part, term in enumerate(itertools.product(*(range(column.size) for column in more_terms))):
-        for row, key in enumerate(itertools.product(*(range(column.size) for column in more_keys))):
-            pairs = list(zip((*term, *key), (*more_terms, *more_keys), strict=True))
-            starts = [sum(i * column.strides[operand] for i, column in pairs) for operand in range(3)]
-            first = part * parts * kept.numel() + row * places * K
-            programs = parts * places * triton.cdiv(K, tile.BLOCK_K)
-            launches.append(((first, *starts), programs, tuple(integers), {"INT64": far, **asdict(tile)}))
-    return parts * prod(column.size for column in more_terms), launches
 
 
 @dataclass(frozen=True)
 class _Column:
+    """A dimension, or several that all strides merge."""
+
     size: int
     strides: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """How N elements are summed in a number of parts.
+
+    keys, terms: what walks the elements, and the terms of each; the outermost first, at least three, with the strides
+        of each operand.
+    """
+
+    parts: int
+    N: int
+    keys: list[_Column]
+    terms: list[_Column]
+    tile: Tile
+
+    def launches(self) -> list[Planned]:
+        *more_keys, k2, k1, k0 = self.keys
+        *more_terms, r2, r1, r0 = self.terms
+        K, places, R, times = k0.size, k1.size * k2.size, r0.size, r1.size * r2.size
+        parts = self.parts // prod(column.size for column in more_terms)
+        integers: list[int | None] = [self.N, K, k1.size, places, R, r1.size, times]
+        partly = False
+        for s_k0, s_k1, s_k2, s_r0, s_r1, s_r2 in zip(*(c.strides for c in (k0, k1, k2, r0, r1, r2)), strict=True):
+            same_k, same_r = K > 1 and s_k0 == 0, R > 1 and s_r0 == 0
+            partly |= same_k or same_r
+            integers += [None if same_k else s_k0, s_k1, s_k2, None if same_r else s_r0, s_r1, s_r2]
+        integers += [0] * (25 - len(integers))
+        far = any(needs_int64((K, R), pair) for pair in zip(k0.strides, r0.strides, strict=True))
+        constants = {"INT64": far, "PARTLY": partly, **asdict(self.tile)}
+        found = []
+        for part, term in enumerate(itertools.product(*(range(column.size) for column in more_terms))):
+            for row, key in enumerate(itertools.product(*(range(column.size) for column in more_keys))):
+                at = list(zip((*term, *key), (*more_terms, *more_keys), strict=True))
+                starts = [sum(i * column.strides[number] for i, column in at) for number in range(len(k0.strides))]
+                first = part * parts * self.N + row * places * K
+                programs = parts * places * triton.cdiv(K, self.tile.BLOCK_K)
+                found.append(Planned(_sum_kernel, (first, *starts), programs, tuple(integers), constants))
+        return found
+
+
+@functools.lru_cache(4096)
+def _plan(shape: torch.Size, kept: torch.Size, strides: tuple[tuple[int, ...], ...], device: torch.device) -> _Plan:
+    # Elements of y one after the other, their terms as they lie in memory.
+    reduced = sorted((dim for dim, size in enumerate(kept) if size == 1), key=lambda dim: -max(s[dim] for s in strides))
+    keys = _columns([dim for dim, size in enumerate(kept) if size > 1], shape, strides)
+    terms = _columns(reduced, shape, strides)
+    *_, k2, k1, k0 = keys
+    *more, r2, r1, r0 = terms
+    times = r1.size * r2.size
+    axis = 0 if any(k == 1 < r for k, r in zip(k0.strides, r0.strides, strict=True)) else 1
+    tile = pick_tile(k0.size, k1.size * k2.size, r0.size, times, axis, target(device))
+    parts = max(1, triton.cdiv(times * triton.cdiv(r0.size, tile.BLOCK_R), tile.STEPS))
+    return _Plan(parts * prod(column.size for column in more), kept.numel(), keys, terms, tile)
 
 
 def _columns(dims: Sequence[int], shape: torch.Size, strides: Sequence[tuple[int, ...]]) -> list[_Column]:

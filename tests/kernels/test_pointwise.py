@@ -84,9 +84,14 @@ def test_operations(name):
     operation_checks(name, dims={"N": [0, 1, 301]}, dtypes=[torch.float32, torch.float64], layouts=["contiguous"])
 
 
-@pytest.mark.parametrize("name", ["relu", "elu"])
-def test_operations_in_every_dtype_and_layout(name):
-    operation_checks(name, dims={"N": [33]})
+@pytest.mark.parametrize("name", ["relu", "softplus"])
+def test_operations_of_half_precision(name):
+    dtypes = [torch.float16, torch.bfloat16]
+    operation_checks(name, dims={"N": [301]}, dtypes=dtypes, layouts=["contiguous"])
+
+
+def test_operations_in_every_layout():
+    operation_checks("relu", dims={"N": [33]}, dtypes=[torch.float32])
 
 
 @pytest.mark.parametrize("name, x, exact", [

@@ -16,7 +16,10 @@ GPU = _tune.Target("gpu", "no such gpu", 132, 232448)
 
 def test_add_and_mul():
     for op, hyper in ((add, [{"alpha": -0.7}]), (mul, [{"shape": (1, 33)}, {"shape": (33,)}])):
-        check(op, op.reference, {"a": ("M", 33), "b": ("M", 33)}, dims={"M": [0, 5, 70]}, hyper=hyper)
+        check(
+            op, op.reference, {"a": ("M", 33), "b": ("M", 33)}, dims={"M": [0, 5, 70]}, hyper=hyper,
+            layouts=["contiguous", "transposed", "expanded"],
+        )  # fmt: skip
 
 
 def test_affine():
@@ -27,10 +30,9 @@ def test_affine():
 
 def test_broadcasting():
     x = torch.randn(4, 5, 6, 7, dtype=torch.float64)
-    others = [(1, 5, 1, 1), (7,), (6, 1), (4, 1, 6, 1), (), (1,), (5, 1, 7), (4, 5, 6, 7)]
-    for shape in others:
+    for shape in [(1, 5, 1, 1), (7,), (4, 1, 6, 1), (), (5, 1, 7), (4, 5, 6, 7)]:
         y = torch.randn(shape, dtype=torch.float64)
-        for one in (x, x.permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0)):
+        for one in (x, x.permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0))[: 1 + (len(shape) == 4)]:
             torch.testing.assert_close(mul(one, y), one * y, rtol=0, atol=0)
             torch.testing.assert_close(mul(y, one), one * y, rtol=0, atol=0)
             torch.testing.assert_close(mul(one, one, shape), (one * one).sum_to_size(shape))
@@ -51,14 +53,15 @@ def test_more_dimensions_than_a_program_walks():
 
 
 def test_dtypes_are_promoted_as_by_torch():
-    dtypes = (torch.float16, torch.bfloat16, torch.float32, torch.int64, torch.uint8, torch.bool)
-    for first, second in itertools.product(dtypes, dtypes[:3]):
-        for shapes in (((5,), (5,)), ((5,), ())):
-            a, b = (torch.randint(0, 2, shape).to(dtype) for shape, dtype in zip(shapes, (first, second), strict=True))
-            assert add(a, b).dtype == (a + b).dtype == mul(b, a).dtype
+    dtypes = (torch.float16, torch.bfloat16, torch.float32, torch.int64, torch.bool)
+    for first, second in itertools.combinations(dtypes, 2):
+        if first.is_floating_point:
+            a, b = (torch.randint(0, 2, (5,)).to(dtype) for dtype in (first, second))
             assert torch.equal(add(a, b, 3.0), (a + 3.0 * b).to((a + b).dtype))
+    a, b = torch.ones(5, dtype=torch.float16), torch.ones((), dtype=torch.float32)
+    assert mul(a, b).dtype == torch.float16 and mul(a[0], b[None]).dtype == torch.float32
     with use("reference"):
-        assert add(torch.ones(2, dtype=torch.int64), torch.ones(2).half()).dtype == torch.float16
+        assert add(torch.ones(2, dtype=torch.int64), a[:2]).dtype == torch.float16
 
 
 def test_sums_are_accurate_and_parted():

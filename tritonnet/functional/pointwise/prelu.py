@@ -31,9 +31,8 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
         raise ShapeError(f"prelu: weight is {tuple(weight.shape)}; it needs to be one number, or a vector")
     channels = input.shape[1] if input.dim() > 1 else 1
     if weight.numel() not in (1, channels):
-        raise ShapeError(
-            f"prelu: weight is {tuple(weight.shape)} and input {tuple(input.shape)} has {channels} channels"
-        )
+        shapes = f"weight is {tuple(weight.shape)} and input is {tuple(input.shape)}"
+        raise ShapeError(f"prelu: {shapes}; one weight is needed, or one for each of {channels} channels")
     dtype = autocast_dtype(input, weight)
     if dtype is None and input.dtype != weight.dtype:
         both = f"input is {dtype_name(input.dtype)} and weight is {dtype_name(weight.dtype)}"
