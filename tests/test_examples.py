@@ -1,6 +1,8 @@
 """The examples run as a user runs them, and do what they say."""
 
+import contextlib
 import importlib.util
+import io
 import re
 import subprocess
 import sys
@@ -88,6 +90,59 @@ def test_digits_on_a_gpu(digits, tmp_path, capsys):
     line = last_line(capsys)
     assert line.endswith(f"Triton on {torch.cuda.get_device_name()})")
     assert float(re.search(r"([\d.]+) %", line)[1]) >= 90
+
+
+@pytest.mark.parametrize("parts", ["1", "3"])
+def test_mlp_learns_two_more_digits_with_its_last_layer(capsys, parts):
+    pytest.importorskip("sklearn", reason="the example needs it: make train installs it")
+    example("mlp").main(["--epochs", "6", "--device", "cpu", "--parts", parts])
+    few, all_ten = (float(re.search(r": ([\d.]+) %", line)[1]) for line in capsys.readouterr().out.splitlines()[-2:])
+    assert few >= 90
+    assert all_ten >= 80
+
+
+def test_mlp_steps_the_same_whatever_the_parts(capsys):
+    """Gradients are summed over the parts of a step: the curve does not depend on how many there are."""
+    pytest.importorskip("sklearn", reason="the example needs it: make train installs it")
+    mlp = example("mlp")
+    images, labels, *_ = mlp.digits(torch.device("cpu"))
+    weights = []
+    for parts in (1, 4):
+        torch.manual_seed(0)
+        net = mlp.Perceptron(16).double()
+        mlp.train(net, images[:96].double(), labels[:96], 2, 32, parts, "")
+        weights.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
+    torch.testing.assert_close(*weights)
+
+
+@pytest.fixture(scope="module")
+def autoencoder_run(tmp_path_factory):
+    for package in ("sklearn", "rich", "matplotlib"):
+        pytest.importorskip(package, reason="the example needs it: make train installs it")
+    module, out = example("autoencoder"), tmp_path_factory.mktemp("autoencoder")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        module.main(["--epochs", "8", "--out", str(out), "--device", "cpu"])
+    return module, out, said.getvalue().splitlines()[-1]
+
+
+def test_autoencoder_gives_back_what_it_saw(autoencoder_run):
+    _, out, line = autoencoder_run
+    said = re.fullmatch(r"test images: mean squared error (0\.\d+); digit told from 8 numbers: ([\d.]+) %", line)
+    # The mean image has 0.07.
+    assert float(said[1]) <= 0.035
+    assert float(said[2]) >= 70
+    assert (out / "autoencoder.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_autoencoder_saves_what_it_drew(autoencoder_run):
+    module, out, line = autoencoder_run
+    net = module.Autoencoder()
+    tritonnet.load(out / "autoencoder.safetensors", net)
+    _, _, images, _ = module.digits(torch.device("cpu"))
+    with torch.no_grad():
+        error = (net(images) - images).square().mean().item()
+    assert f"mean squared error {error:.4f};" in line
 
 
 def test_fixed_filters_prints_what_happens(capsys):

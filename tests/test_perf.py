@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from perf import start, step
+from perf import functions, start, step
+from perf.cases import Case
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,11 +24,11 @@ def threads():
 
 
 def test_steps_are_timed_and_written(tmp_path, capsys, threads):
-    small = ["--networks", "digits", "mlp", "--dtypes", "float32", "--batch", "4", "--seconds", "0.1"]
+    small = ["--dtypes", "float32", "--batch", "4", "--seconds", "0.1"]
     step.main(["--device", "cpu", *small, "--results", str(tmp_path)])
     (file,) = tmp_path.glob("cpu_*/step.jsonl")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [row["network"] for row in rows] == ["digits", "mlp"]
+    assert [row["network"] for row in rows] == ["digits", "mlp", "lenet", "autoencoder"]
     for row in rows:
         assert row["ours_ms"] > 0
         assert row["torch_ms"] > 0
@@ -64,6 +65,35 @@ def test_the_gpu_script_runs_dry(tmp_path):
     assert json.loads((folder / "step.jsonl").read_text())["network"] == "digits"
     assert json.loads((folder / "start.jsonl").read_text())["us"] > 0
     assert done.stdout.splitlines()[-1].split()[:2] == ["digits", "float32"]
+
+
+@pytest.mark.parametrize("family", functions.FAMILIES)
+def test_functions_agree_with_torchs(family):
+    """At the size at which they are timed, forward and backward, so that every row of the table is a figure."""
+    for case in functions.of_family(family):
+        torch.manual_seed(0)
+        inputs = case.make(torch.device("cpu"), torch.float32)
+        ours, theirs = (functions.call(function, inputs)() for function in (case.ours, case.torchs))
+        assert functions.disagreement(ours, theirs) <= functions.AGREEMENT["float32"], case.name
+
+
+def test_functions_are_timed_and_written(tmp_path, capsys, threads, monkeypatch):
+    def make(device, dtype):
+        return (torch.randn(20, device=device, dtype=dtype, requires_grad=True),)
+
+    cases = [Case("double", make, lambda x: x * 2, lambda x: x + x), Case("wrong", make, lambda x: x, torch.square)]
+    monkeypatch.setattr(functions, "of_family", lambda family: cases)
+    family = functions.FAMILIES[0]
+    functions.main(["--device", "cpu", "--families", family, "--seconds", "0.01", "--results", str(tmp_path)])
+    (file,) = tmp_path.glob("cpu_*/functions.jsonl")
+    double, wrong = (json.loads(line) for line in file.read_text().splitlines())
+    assert double["family"] == family and double["ratio"] > 0 and double["disagreement"] == 0
+    assert "refused" in wrong and "ratio" not in wrong
+    *_, named, refused, mean = capsys.readouterr().out.rstrip().splitlines()
+    assert named.startswith("double ") and "not timed" in refused
+    assert mean.split()[1:3] == ["geometric", "mean"] and float(mean.split()[-1]) == pytest.approx(
+        double["ratio"], abs=0.006
+    )
 
 
 def test_the_second_process_finds_the_cache_of_the_first(monkeypatch):

@@ -1,4 +1,6 @@
-"""Flatten: several dimensions into one."""
+"""Flatten and Unflatten: several dimensions into one, and one into several."""
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -19,3 +21,25 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Dimension dim of x becomes several, of the sizes unflattened_size; one of them may be -1.
+
+    Raises: TypeError for a dim that is no int or sizes that are no tuple or list of ints.
+    """
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        if not isinstance(dim, int):
+            raise TypeError(f"Unflatten: dim is {dim!r}; it is an int")
+        if not isinstance(unflattened_size, (tuple, list)) or not all(isinstance(n, int) for n in unflattened_size):
+            raise TypeError(f"Unflatten: unflattened_size is {unflattened_size!r}; it is a tuple of ints")
+        self.dim = dim
+        self.unflattened_size = unflattened_size
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input.unflatten(self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
