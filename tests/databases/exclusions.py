@@ -24,11 +24,16 @@ def sloped(case: Case) -> bool:
     return x.dtype == torch.float64 and bool((x.abs() < 3).any())
 
 
+def of_other_modes(case: Case) -> bool:
+    return case.name.endswith((".bicubic", ".area"))
+
+
 MODULES: dict[str, list[Exclusion]] = {}
 FUNCTIONS = {
     "add": [Exclusion("two numbers, no tensor", of_numbers)],
     "mul": [Exclusion("two numbers, no tensor", of_numbers)],
     "nn.functional.dropout": [Exclusion("other elements are dropped than torch drops", drawing, AssertionError)],
+    "nn.functional.interpolate": [Exclusion("bicubic and area", of_other_modes, NotImplementedError)],
     "nn.functional.hardsigmoid": [Exclusion("torch rounds 1 / 6 to float32 in the gradient", sloped, AssertionError)],
 }
 
