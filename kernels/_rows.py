@@ -38,14 +38,14 @@ class Tile:
     num_warps: int
 
 
-_BYTES = {"cpu": 16 << 10, "gpu": 8 << 10}
-_LONGEST_BYTES = {"cpu": 16 << 10, "gpu": 16 << 10}
+_BYTES = {"cpu": 16 << 10, "gpu": 4 << 10}
+_LONGEST_BYTES = {"cpu": 16 << 10, "gpu": 4 << 10}
 _STRIDED_ROWS = {"cpu": 128, "gpu": 32}
 
 
 @functools.cache
 def pick_tile(R: int, C: int, axis: int, accumulator: torch.dtype, target: Target) -> Tile:
-    """A tile along what lies side by side in memory; on a GPU a long row gets twice the warps."""
+    """A tile along what lies side by side in memory; on a GPU parts of long rows get twice the warps."""
     elements = _BYTES[target.kind] // accumulator.itemsize
     longest = _LONGEST_BYTES[target.kind] // accumulator.itemsize
     if axis:
@@ -54,7 +54,7 @@ def pick_tile(R: int, C: int, axis: int, accumulator: torch.dtype, target: Targe
     else:
         block_r = min(triton.next_power_of_2(R), _STRIDED_ROWS[target.kind])
         block_c = min(triton.next_power_of_2(C), elements // block_r)
-    return Tile(block_r, block_c, C <= block_c, axis, 4 * max(1, block_c // elements))
+    return Tile(block_r, block_c, C <= block_c, axis, 4 if C <= block_c else 8)
 
 
 @dataclass(frozen=True)

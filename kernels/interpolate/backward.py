@@ -32,7 +32,8 @@ def _first_reader(i, size, out, scale, KIND: tl.constexpr, F: tl.constexpr):
         first = i * 2
     else:
         # By an estimate, off by one at most, and by where that and the one before it read.
-        inverse = tl.where(scale > 0, 1.0 / scale, 0.0)
+        step = tl.cast(scale, tl.float64)
+        inverse = 1.0 / tl.where(step > 0.0, step, 1.0)
         if KIND == "nearest":
             estimate = i.to(tl.float64) * inverse
         elif KIND == "nearest-exact":

@@ -32,12 +32,12 @@ def far(index, stride):
 def place(o, size, scale, KIND: tl.constexpr, F: tl.constexpr):
     """Where element `o` reads along x, in elements: at most at the last one."""
     if KIND == "nearest" or KIND == "aligned":
-        at = o.to(F) * scale.to(F)
+        at = o.to(F) * tl.cast(scale, F)
     elif KIND == "nearest-exact":
-        at = (o.to(F) + 0.5) * scale.to(F)
+        at = (o.to(F) + 0.5) * tl.cast(scale, F)
     else:
-        at = tl.maximum((o.to(F) + 0.5) * scale.to(F) - 0.5, 0.0)
-    return tl.minimum(at, (size - 1).to(F))
+        at = tl.maximum((o.to(F) + 0.5) * tl.cast(scale, F) - 0.5, 0.0)
+    return tl.minimum(at, tl.cast(size - 1, F))
 
 
 @triton.jit
