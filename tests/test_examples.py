@@ -96,7 +96,7 @@ def test_digits_on_a_gpu(digits, tmp_path, capsys):
 def test_mlp_learns_two_more_digits_with_its_last_layer(capsys, parts):
     pytest.importorskip("sklearn", reason="the example needs it: make train installs it")
     example("mlp").main(["--epochs", "6", "--device", "cpu", "--parts", parts])
-    few, all_ten = (float(re.search(r": ([\d.]+) %", line)[1]) for line in capsys.readouterr().out.splitlines()[-2:])
+    few, all_ten = map(float, re.findall(r": ([\d.]+) % of", capsys.readouterr().out))
     assert few >= 90
     assert all_ten >= 80
 
@@ -127,10 +127,11 @@ def autoencoder_run(tmp_path_factory):
 
 
 def test_autoencoder_gives_back_what_it_saw(autoencoder_run):
-    _, out, line = autoencoder_run
+    module, out, line = autoencoder_run
     said = re.fullmatch(r"test images: mean squared error (0\.\d+); digit told from 8 numbers: ([\d.]+) %", line)
-    # The mean image has 0.07.
-    assert float(said[1]) <= 0.035
+    images, _, test_images, _ = module.digits(torch.device("cpu"))
+    of_the_mean_image = (images.mean(0) - test_images).square().mean().item()
+    assert float(said[1]) <= 0.6 * of_the_mean_image
     assert float(said[2]) >= 70
     assert (out / "autoencoder.png").read_bytes().startswith(b"\x89PNG")
 

@@ -70,8 +70,8 @@ _SPLITS = {"cpu": _Split(64, 128, 1024), "gpu": _Split(128, None, 512)}
 _MOST_PARTS = 16
 _LIGHT = ("none", "relu")
 """Activations that take no registers."""
-_SUMS_BESIDE_OTHERS = 64
-"""How many sums a thread may hold where another activation needs registers too; more and they spill."""
+_SUMS_BESIDE_OTHERS = {("gpu", 2): 64, ("gpu", 4): 64, ("gpu", 8): 8}
+"""How many sums of so many bytes a thread may hold where another activation needs registers too; more of them spill."""
 
 
 def pick_tile(M: int, N: int, K: int, Z: int, dtype: torch.dtype, target: Target, activation: str = "none") -> Tile:
@@ -85,7 +85,7 @@ def pick_tile(M: int, N: int, K: int, Z: int, dtype: torch.dtype, target: Target
     tiles = [
         (tile, share)
         for tile, share in _TILES[target.kind, dtype.itemsize]
-        if activation in _LIGHT or tile.BLOCK_M * tile.BLOCK_N <= _SUMS_BESIDE_OTHERS * 32 * tile.num_warps
+        if activation in _LIGHT or has_room(tile, dtype, target.kind)
     ]
     fitting = [entry for entry in tiles if _bytes(entry[0], dtype) <= target.shared] or [tiles[-1]]
 
@@ -95,6 +95,12 @@ def pick_tile(M: int, N: int, K: int, Z: int, dtype: torch.dtype, target: Target
         return triton.cdiv(programs, target.units) * tile.BLOCK_M * tile.BLOCK_N / share
 
     return replace(min(fitting, key=cost)[0], SPLIT_K=_parts(M, N, K, Z, target))
+
+
+def has_room(tile: Tile, dtype: torch.dtype, kind: str) -> bool:
+    """Whether an activation that takes registers finds them beside the sums."""
+    most = _SUMS_BESIDE_OTHERS.get((kind, dtype.itemsize))
+    return most is None or tile.BLOCK_M * tile.BLOCK_N <= most * 32 * tile.num_warps
 
 
 def _bytes(tile: Tile, dtype: torch.dtype) -> int:

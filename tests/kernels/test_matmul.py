@@ -262,7 +262,7 @@ def test_gpu_tiles_compile_and_spill_nothing(capability, dtype, compile_for_gpu)
     for tile, _ in tiles._TILES["gpu", dtype.itemsize]:
         if tiles._bytes(tile, dtype) > shared:
             continue
-        heavy = tile.BLOCK_M * tile.BLOCK_N <= 64 * 32 * tile.num_warps
+        heavy = tiles.has_room(tile, dtype, "gpu")
         options = asdict(tile)
         warps, stages = options.pop("num_warps"), options.pop("num_stages")
         constants = {
