@@ -38,19 +38,26 @@ _AFFINE = frozenset({"arith.addi", "arith.subi", "arith.muli", "arith.extsi", "a
 _FUSING = frozenset({"tt.store", "tt.dot", "tt.reduce", "scf.yield"})
 _EXPENSIVE = 20
 _WORTH_KEEPING = 8
+_DIVISION = 6
+_READINGS = 3
 
 
 @dataclass
 class Plan:
-    """`tiles`: operations whose results become tiles where they stand; `groups`: the stores that one nest does,
-    under the last of them; `grouped`: the stores that a later one does."""
+    """`tiles`: operations whose results become tiles where they stand; `late`: those of them whose tile is written by
+    the reduction that needs them first; `reread`: loads among them that several sinks may as well read in place;
+    `groups`: the stores that one nest does, under the last of them; `grouped`: the stores that a later one does."""
 
     tiles: set[Operation] = field(default_factory=set)
+    late: set[Operation] = field(default_factory=set)
+    reread: set[Operation] = field(default_factory=set)
     groups: dict[Operation, list[Operation]] = field(default_factory=dict)
     grouped: set[Operation] = field(default_factory=set)
 
     def join(self, other: "Plan") -> None:
         self.tiles |= other.tiles
+        self.late |= other.late
+        self.reread |= other.reread
         self.groups |= other.groups
         self.grouped |= other.grouped
 
@@ -158,10 +165,15 @@ class _Planner:
             if not (operation.results and operation.result.type.is_tensor) or operation in self.plan.tiles:
                 continue
             if operation.name == "tt.load":
-                if not self.is_fused(operation, sinks):
+                in_place = all(self.is_fused(operation, sink) for sink in sinks)
+                if not in_place or len(sinks) != 1:
                     self.plan.tiles.add(operation)
+                if in_place and len(sinks) <= _READINGS:
+                    self.plan.reread.add(operation)
             elif operation.name in POINTWISE and self.is_worth_a_tile(operation, sinks):
                 self.plan.tiles.add(operation)
+                if _first_use_reduces(operation):
+                    self.plan.late.add(operation)
 
     def is_read_in_place(self, user: Operation) -> bool:
         """Whether a user's lanes are written where its own users need them."""
@@ -176,13 +188,12 @@ class _Planner:
         inside_loop = any(sink.block is not operation.block for sink in sinks)
         if cost >= _EXPENSIVE and (len(sinks) > 1 or inside_loop):
             return True
+        if cost >= _DIVISION and operation.result.type.is_float and _spreads_over_rows(operation.result):
+            return True
         return inside_loop and operation.result.type.is_float and _in_loop(operation, sinks)
 
-    def is_fused(self, load: Operation, sinks: set[Operation]) -> bool:
-        """A load read in place by its one sink, which comes before anything that could change the memory."""
-        if len(sinks) != 1:
-            return False
-        (sink,) = sinks
+    def is_fused(self, load: Operation, sink: Operation) -> bool:
+        """Whether a sink of a load may read it in place: it comes before anything that could change the memory."""
         if sink.block is not load.block or (sink.name not in _FUSING and sink not in self.plan.tiles):
             return False
         if load.result.type.element[0] == "i" and any(
@@ -191,6 +202,28 @@ class _Planner:
             return False
         first = self.plan.groups[sink][0] if sink in self.plan.groups else sink
         return not any(has_effect(other) for other in load.block.operations[load.position + 1 : first.position])
+
+
+def _first_use_reduces(operation: Operation) -> bool:
+    """Whether the result is reduced as it is, before any other use and anything that could change memory."""
+    block, users = operation.block, operation.result.uses
+    if any(user.block is not block for user in users):
+        return False
+    first = min(users, key=lambda user: user.position)
+    between = block.operations[operation.position + 1 : first.position]
+    return first.name == "tt.reduce" and not any(has_effect(other) for other in between)
+
+
+def _spreads_over_rows(value: Value) -> bool:
+    """Whether a row of values is broadcast to many rows, for each of which it would be computed again."""
+    dims = value.type.dims
+    for user in value.uses:
+        if user.name in ("tt.broadcast", "tt.expand_dims"):
+            after = user.result.type.dims
+            grows = user.name == "tt.broadcast" and after[-1] == dims[-1] > 1 and after[:-1] != dims[:-1]
+            if grows or (user.name == "tt.expand_dims" and _spreads_over_rows(user.result)):
+                return True
+    return False
 
 
 def _in_loop(operation: Operation, sinks: set[Operation]) -> bool:

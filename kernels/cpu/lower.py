@@ -106,7 +106,7 @@ class _Writer:
         program, value = self.program, operation.result
         kind = computed(value.type.element)
         if value.type.is_tensor:
-            if operation in program.plan.tiles:
+            if operation in program.plan.tiles and operation not in program.plan.late:
                 materialise(program, value)
         elif operation.name == "arith.constant":
             program.names[value] = literal(operation.text, value.type.element)

@@ -107,6 +107,24 @@ class Nest:
                 self._known[part, at] = "1"
         return " & ".join(lanes) or "1"
 
+    def confine(self, mask: Value, chunked: int | None = None) -> None:
+        """Bounds the loops by what a mask says in forms; along `chunked` its lanes are tested all the same."""
+        for part, at in self.conjuncts(mask, self.index):
+            affine = self._affine(part, at) if (part, at) not in self._known else None
+            if affine is not None:
+                dim, side, bound = affine
+                self.bounds.setdefault(dim, []).append((side, bound))
+                if dim != chunked:
+                    self._known[part, at] = "1"
+
+    def excluded(self, along: int | None = None) -> str:
+        """The condition that the bounds leave out some lanes (of one dimension); "" where they cannot."""
+        tests = []
+        for dim in self.bounds if along is None else self.bounds.keys() & {along}:
+            low, high = self.range(dim)
+            tests += [f"{low} > 0"] * (low != "0") + [f"{high} < {self.shape[dim]}"] * (high != str(self.shape[dim]))
+        return f"({' | '.join(f'({test})' for test in tests)})" if tests else ""
+
     def conjuncts(self, value: Value, index: Index) -> list[tuple[Value, Index]]:
         """The masks whose conjunction a mask is, each with the index that it is needed at."""
         index = flat(index, value)
@@ -426,7 +444,7 @@ class Nest:
                 if innermost and inside:
                     low, high = self._write_border(name, low, high)
                 if innermost and chunk:
-                    program.emit(f"for (int piece = 0; piece < {self.shape[dim]}; piece += {chunk}) {{")
+                    program.emit(f"for (int piece = 0; piece < {high}; piece += {chunk}) {{")
                     program.depth += 1
                     closers.append((False, level))
                     if inner and inner.bounds:
@@ -434,6 +452,7 @@ class Nest:
                 if innermost and parallel:
                     program.emit("#pragma GCC ivdep")
                 if innermost and chunk:
+                    program.emit(_rolled(chunk))
                     program.emit(f"for (int lane = 0; lane < {chunk}; lane++) {{")
                 else:
                     program.emit(f"for (int {name} = {low}; {name} < {high}; {name}++) {{")
@@ -466,6 +485,7 @@ class Nest:
             tests += [f"{low} <= {first}"] * (low != "0") + [f"{end} <= {high}"] * (high != str(self.shape[dim]))
         with self.program.scope(f"if ({' && '.join(tests)})"):
             self.program.emit("#pragma GCC ivdep")
+            self.program.emit(_rolled(chunk))
             with self.program.scope(f"for (int lane = 0; lane < {chunk}; lane++)"):
                 self.program.emit(f"const int {self.variables[self.order[-1]]} = piece + lane;")
                 for _, line in self.levels[-1]:
@@ -499,3 +519,8 @@ class Nest:
                 program.emit(line)
             program.emit("TN_SELDOM;")
         return first, end
+
+
+def _rolled(lanes: int) -> str:
+    """For a loop of few lanes, which the compiler would unroll before it looks whether it vectorises."""
+    return "#pragma GCC unroll 1" if lanes <= 16 else ""

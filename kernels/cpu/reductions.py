@@ -2,6 +2,8 @@
 
 A reduction along the last axis runs in `_LANES` interleaved accumulators that are then combined pairwise: the order
 does not depend on the machine, and every step is a plain loop. Along another axis whole rows are accumulated.
+Lanes that a `tl.where` replaces by what changes nothing are passed over. A tile that is reduced before it is used
+otherwise is written on the way.
 """
 
 from collections.abc import Sequence
@@ -11,12 +13,13 @@ from .expressions import pointwise
 from .forms import Forms
 from .indices import linear
 from .nests import Nest
-from .program import Program
-from .tiles import declare_tensor, fill, materialise
+from .program import Program, Tile
+from .tiles import declare_tensor, fill, fill_uniform, materialise, uniform
 from .ttir import Block, Operation, Value
 from .versions import SELDOM, write_versions
 
 _LANES = 64
+_FOLDED = 16
 
 
 def reduce(program: Program, operation: Operation) -> None:
@@ -28,6 +31,8 @@ def reduce(program: Program, operation: Operation) -> None:
             program.names[result] = program.fresh("v")
             program.emit(f"{computed(result.type.element)} {program.names[result]};")
     if shape[axis] == 1:
+        for value in _late(program, operation):
+            materialise(program, value)
         _reduce_nothing(program, operation, shape)
     elif axis == len(shape) - 1:
         _reduce_rows(program, operation, shape)
@@ -62,7 +67,7 @@ def _reduce_nothing(program: Program, operation: Operation, shape: tuple[int, ..
 def _reduce_rows(program: Program, operation: Operation, shape: tuple[int, ...]) -> None:
     axis, size = len(shape) - 1, shape[-1]
     lanes = min(size, _LANES)
-    identity = _identity(operation)
+    identity, written = _identity(operation), _written_on_the_way(program, operation)
     with program.scope():
         sums = [program.fresh("sum") for _ in operation.operands]
         for name, value in zip(sums, operation.operands, strict=True):
@@ -70,11 +75,12 @@ def _reduce_rows(program: Program, operation: Operation, shape: tuple[int, ...])
 
         def build(forms: Forms | None) -> Nest:
             nest = Nest(program, shape, range(len(shape)), forms)
+            _pass_over(nest, operation, axis)
             put_lanes(nest)
             return nest
 
         def put_lanes(nest: Nest) -> None:
-            values = [nest.expression(value, nest.index) for value in operation.operands]
+            values = _values(nest, operation, written)
             before = [
                 nest.temporary(computed(value.type.element), f"{name}[lane]", nest.innermost)
                 for name, value in zip(sums, operation.operands, strict=True)
@@ -87,17 +93,24 @@ def _reduce_rows(program: Program, operation: Operation, shape: tuple[int, ...])
         def write(nest: Nest, note: str = "", inner: Nest | None = None) -> None:
             if inner:
                 inner.write_bounds()
+            _fill_what_is_passed_over(nest, operation, written)
             nest.write(note=note, chunk=lanes, around=(start, finish), inner=inner)
 
         def start(nest: Nest) -> None:
             if identity is not None:
-                program.emit(f"for (int lane = 0; lane < {lanes}; lane++) {sums[0]}[lane] = {identity};")
+                first = _start(nest, operation, identity)
+                program.emit(f"for (int lane = 0; lane < {lanes}; lane++) {sums[0]}[lane] = {first};")
 
         def finish(nest: Nest) -> None:
-            with program.scope(f"for (int half = {lanes // 2}; half; half /= 2)"):
+            folded = _fold(operation)
+            left = lanes
+            while left > (_FOLDED if folded else 1):
+                left //= 2
                 program.emit("#pragma GCC ivdep")
-                with program.scope("for (int lane = 0; lane < half; lane++)"):
-                    _combine_halves(program, operation, sums)
+                with program.scope(f"for (int lane = 0; lane < {left}; lane++)"):
+                    _combine_halves(program, operation, sums, left)
+            if left > 1:
+                program.emit(f"{sums[0]}[0] = {folded}({sums[0]}, {left});")
             at = linear(nest.index[:axis], shape[:axis])
             for result, name in zip(operation.results, sums, strict=True):
                 if result.type.is_tensor:
@@ -109,13 +122,24 @@ def _reduce_rows(program: Program, operation: Operation, shape: tuple[int, ...])
         inner = nest.inner()
         put_lanes(inner)
         write_versions(nest, lambda: write(nest, inner=inner), lambda: write(build(None), SELDOM))
+    program.tiles.update(written)
 
 
-def _combine_halves(program: Program, operation: Operation, sums: list[str]) -> None:
+def _fold(operation: Operation) -> str:
+    """The function of fold.h that combines the last few lanes; "" where there is none."""
+    block = operation.blocks[0]
+    if len(block.operations) != 2 or block.operations[0].operands != block.arguments:
+        return ""
+    name, element = block.operations[0].name, block.arguments[0].type.element
+    symbol = {"arith.addf": "add", "arith.mulf": "mul", "arith.maxnumf": "maxnum", "arith.minnumf": "minnum"}.get(name)
+    return f"tn_fold_{symbol}_{element}" if symbol and element in ("f32", "f64") else ""
+
+
+def _combine_halves(program: Program, operation: Operation, sums: list[str], half: int) -> None:
     nest = Nest(program, (), ())
     kinds = [computed(value.type.element) for value in operation.operands]
     left = [nest.temporary(kind, f"{name}[lane]") for kind, name in zip(kinds, sums, strict=True)]
-    right = [nest.temporary(kind, f"{name}[lane + half]") for kind, name in zip(kinds, sums, strict=True)]
+    right = [nest.temporary(kind, f"{name}[lane + {half}]") for kind, name in zip(kinds, sums, strict=True)]
     for name, new in zip(sums, _combined(nest, operation.blocks[0], left, right), strict=True):
         nest.put(f"{name}[lane] = {new};")
     nest.write()
@@ -123,25 +147,97 @@ def _combine_halves(program: Program, operation: Operation, sums: list[str]) -> 
 
 def _reduce_columns(program: Program, operation: Operation, axis: int, shape: tuple[int, ...]) -> None:
     rest = shape[:axis] + shape[axis + 1 :]
+    identity, written = _identity(operation), _written_on_the_way(program, operation)
+    tiles = [program.tiles[result] for result in operation.results]
 
     def build(forms: Forms | None) -> Nest:
         nest = Nest(program, shape, range(len(shape)), forms)
+        _pass_over(nest, operation)
         at = linear(nest.index[:axis] + nest.index[axis + 1 :], rest)
-        values = [nest.expression(value, nest.index) for value in operation.operands]
-        tiles = [program.tiles[result] for result in operation.results]
+        values = _values(nest, operation, written)
         before = [nest.temporary(computed(tile.type.element), f"{tile.name}[{at}]", nest.innermost) for tile in tiles]
-        combined = _combined(nest, operation.blocks[0], before, values) if shape[axis] > 1 else values
+        combined = _combined(nest, operation.blocks[0], before, values)
         for tile, value, new in zip(tiles, values, combined, strict=True):
-            nest.put(f"{tile.name}[{at}] = {nest.index[axis]} == 0 ? {value} : {new};")
+            first = "" if identity is not None else f"{nest.index[axis]} == 0 ? {value} : "
+            nest.put(f"{tile.name}[{at}] = {first}{new};")
         return nest
 
-    parallel = any(size > 1 for size in shape[axis + 1 :])
+    def write(nest: Nest, note: str = "") -> None:
+        _fill_what_is_passed_over(nest, operation, written)
+        if identity is not None:
+            first = program.declare(computed(tiles[0].type.element), _start(nest, operation, identity))
+            at = []
+            for low, high in (nest.range(dim) for dim in range(len(shape)) if dim != axis):
+                at.append(program.fresh("i"))
+                program.emit(f"for (int {at[-1]} = {low}; {at[-1]} < {high}; {at[-1]}++)")
+            program.emit(f"{tiles[0].name}[{linear(at, rest)}] = {first};")
+        nest.write(parallel=any(size > 1 for size in shape[axis + 1 :]), note=note)
+
     nest = build(program.forms)
-    write_versions(
-        nest,
-        lambda: nest.write(parallel=parallel),
-        lambda: build(None).write(parallel=parallel, note=SELDOM),
-    )
+    write_versions(nest, lambda: write(nest), lambda: write(build(None), SELDOM))
+    program.tiles.update(written)
+
+
+def _written_on_the_way(program: Program, operation: Operation) -> dict[Value, Tile]:
+    """Fresh tiles for the operands that are to become tiles by being reduced."""
+    return {value: program.allocate(value.type) for value in _late(program, operation)}
+
+
+def _late(program: Program, operation: Operation) -> list[Value]:
+    late = [value for value in operation.operands if value.producer in program.plan.late]
+    return [value for value in dict.fromkeys(late) if value not in program.tiles]
+
+
+def _values(nest: Nest, operation: Operation, written: dict[Value, Tile]) -> list[str]:
+    """The lanes of the operands; those of tiles that are written on the way are kept."""
+    for value, tile in written.items():
+        nest.put(f"{tile.name}[{linear(nest.index, nest.shape)}] = {nest.expression(value, nest.index)};")
+    return [nest.expression(value, nest.index) for value in operation.operands]
+
+
+def _passed_over(operation: Operation, program: Program) -> tuple[Value, str] | None:
+    """The mask of a `tl.where` that is reduced, and the constant where it does not hold, if that changes nothing."""
+    choice = operation.operands[0].producer
+    if len(operation.operands) != 1 or choice is None or choice.name != "arith.select" or _identity(operation) is None:
+        return None
+    mask, _, other = choice.operands
+    suffix = "" if choice.result.type.element == "f64" else "f"
+    neutral = {
+        "arith.addf": (f"0.0{suffix}", f"(-0.0{suffix})"),
+        "arith.addi": ("0",),
+        "arith.maximumf": (f"(-__builtin_inf{suffix}())",),
+        "arith.maxnumf": (f"(-__builtin_inf{suffix}())",),
+        "arith.minimumf": (f"__builtin_inf{suffix}()",),
+        "arith.minnumf": (f"__builtin_inf{suffix}()",),
+    }.get(operation.blocks[0].operations[0].name, ())
+    constant = uniform(program, other)
+    return (mask, constant) if mask.type.is_tensor and constant in neutral else None
+
+
+def _pass_over(nest: Nest, operation: Operation, chunked: int | None = None) -> None:
+    """Bounds the loops by the mask; that over the `chunked` dimension runs in whole pieces, so it tests on."""
+    if found := _passed_over(operation, nest.program):
+        nest.confine(found[0], chunked)
+
+
+def _start(nest: Nest, operation: Operation, identity: str) -> str:
+    """What accumulators start from: the constant of the lanes of theirs that are passed over, if there are any."""
+    found, excluded = _passed_over(operation, nest.program), nest.excluded(operation.integer("axis"))
+    return f"{excluded} ? {found[1]} : {identity}" if found and excluded else identity
+
+
+def _fill_what_is_passed_over(nest: Nest, operation: Operation, written: dict[Value, Tile]) -> None:
+    """Gives lanes that the loops do not reach the constant that stands there."""
+    program = nest.program
+    found, excluded = _passed_over(operation, program), nest.excluded()
+    if not found or not excluded:
+        return
+    with program.scope(f"if ({excluded})"):
+        (result,) = operation.results
+        if result not in program.tiles:
+            program.emit(f"{program.names[result]} = {found[1]};")
+        for tile in (*written.values(), *(program.tiles[one] for one in (result,) if one in program.tiles)):
+            fill_uniform(program, tile, found[1])
 
 
 def _identity(operation: Operation) -> str | None:

@@ -166,6 +166,7 @@ TN_MINMAX(f64, double, uint64_t, tn_u64_of_f64, tn_f64_of_u64)
 
 #include "mathlib.h"
 #include "tile.h"
+#include "fold.h"
 #include "dot.h"
 
 #endif

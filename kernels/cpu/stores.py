@@ -13,7 +13,7 @@ from .versions import SELDOM, Ranges, order_for, write_versions
 def load(program: Program, operation: Operation) -> None:
     value = operation.result
     if value.type.is_tensor:
-        if operation in program.plan.tiles:
+        if operation in program.plan.tiles and not (operation in program.plan.reread and _in_rows(program, value)):
             materialise(program, value)
         return
     element = value.type.element
@@ -22,6 +22,15 @@ def load(program: Program, operation: Operation) -> None:
         other = program.names[operation.operands[2]] if len(operation.operands) > 2 else "0"
         place = f"{program.names[operation.operands[1]]} ? {place} : {other}"
     program.names[value] = program.declare(computed(element), place)
+
+
+def _in_rows(program: Program, value: Value) -> bool:
+    """Whether a load of floats reads rows of neighbours: as cheap as to read a tile that it would be copied to."""
+    assert value.producer is not None
+    form = program.forms.pointer(value.producer.operands[0])
+    if form is None or not value.type.is_float or value.type.dims[-1] == 1:
+        return False
+    return form.offset.steps[-1] == 1 and form.offset.is_affine
 
 
 def store(program: Program, operation: Operation) -> None:

@@ -100,7 +100,7 @@ def fill_load(program: Program, load: Operation, tile: Tile, literal_only: bool 
     """Copies a rectangle of memory into a tile; what the mask excludes becomes `other`."""
     pointer, mask = load.operands[0], load.operands[1] if len(load.operands) > 1 else None
     shape = load.result.type.dims
-    other = _uniform(program, load.operands[2]) if len(load.operands) > 2 else "0"
+    other = uniform(program, load.operands[2]) if len(load.operands) > 2 else "0"
     forms = program.forms
     order = order_for(forms, pointer)
     runs = runs_of(program, load, order) if other is not None else None
@@ -152,7 +152,7 @@ def _needs_flags(program: Program, pointer: Value, order: Sequence[int]) -> bool
     return bool(flagged.offset.flags and plain.offset.vectors[order[-1]])
 
 
-def _uniform(program: Program, value: Value) -> str | None:
+def uniform(program: Program, value: Value) -> str | None:
     """The C text of a tensor that is the same in every lane."""
     producer = value.producer
     if producer is not None and producer.name == "arith.constant":
