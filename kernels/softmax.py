@@ -15,11 +15,11 @@ from ._tile import wide_dtype
 
 
 @triton.jit
-def _load(ptrs, mask, inside, dtype: tl.constexpr, NEGATE: tl.constexpr):
-    """Values as rounded to `dtype`; -inf beyond the end of a row, so that they add nothing."""
+def _load(ptrs, mask, dtype: tl.constexpr, NEGATE: tl.constexpr):
+    """Values as rounded to `dtype`."""
     x = tl.load(ptrs, mask=mask, other=0.0).to(dtype)
     x = x.to(tl.float64 if dtype == tl.float64 else tl.float32)
-    return tl.where(inside, -x if NEGATE else x, float("-inf"))
+    return -x if NEGATE else x
 
 
 @triton.jit
@@ -35,9 +35,9 @@ def _softmax_kernel(
     if WHOLE:
         cols = columns(0, BLOCK_C, AXIS, INT64)
         mask = (rows < R) & (cols < C)
-        x = _load(x_rows + cols * sxc, mask, cols < C, dtype, NEGATE)
-        x -= tl.expand_dims(tl.max(x, AXIS), AXIS)
-        e = tl.exp(x)
+        x = _load(x_rows + cols * sxc, mask, dtype, NEGATE)
+        x -= tl.expand_dims(tl.max(tl.where(cols < C, x, float("-inf")), AXIS), AXIS)
+        e = tl.where(cols < C, tl.exp(x), 0.0)
         total = tl.expand_dims(tl.sum(e, AXIS), AXIS)
         tl.store(y_rows + cols * syc, x - tl.log(total) if LOG else e * (1.0 / total), mask=mask)
     else:
@@ -46,14 +46,14 @@ def _softmax_kernel(
         total = tl.zeros((BLOCK_R,), acc)
         for start in range(0, C, BLOCK_C):
             cols = columns(start, BLOCK_C, AXIS, INT64)
-            x = _load(x_rows + cols * sxc, (rows < R) & (cols < C), cols < C, dtype, NEGATE)
-            high, total = add_to_sum_of_exp(high, total, x, AXIS)
+            x = _load(x_rows + cols * sxc, (rows < R) & (cols < C), dtype, NEGATE)
+            high, total = add_to_sum_of_exp(high, total, x, cols < C, AXIS)
         high = tl.expand_dims(high, AXIS)
         total = tl.expand_dims(tl.log(total) if LOG else 1.0 / total, AXIS)
         for start in range(0, C, BLOCK_C):
             cols = columns(start, BLOCK_C, AXIS, INT64)
             mask = (rows < R) & (cols < C)
-            x = _load(x_rows + cols * sxc, mask, cols < C, dtype, NEGATE) - high
+            x = _load(x_rows + cols * sxc, mask, dtype, NEGATE) - high
             tl.store(y_rows + cols * syc, x - total if LOG else tl.exp(x) * total, mask=mask)
 
 
@@ -73,7 +73,7 @@ def _softmax_backward_kernel(
         mask = (rows < R) & (cols < C)
         dy = tl.load(dy_rows + cols * sdyc, mask=mask, other=0.0).to(acc)
         y = tl.load(y_rows + cols * syc, mask=mask, other=0.0).to(acc)
-        total = tl.expand_dims(tl.sum(dy if LOG else dy * y, AXIS), AXIS)
+        total = tl.expand_dims(tl.sum(tl.where(cols < C, dy if LOG else dy * y, 0.0), AXIS), AXIS)
         dx = dy - tl.exp(y) * total if LOG else y * (dy - total)
         tl.store(dx_rows + cols * sdxc, -dx if NEGATE else dx, mask=mask)
     else:
@@ -84,7 +84,7 @@ def _softmax_backward_kernel(
             dy = tl.load(dy_rows + cols * sdyc, mask=mask, other=0.0).to(acc)
             if not LOG:
                 dy *= tl.load(y_rows + cols * syc, mask=mask, other=0.0).to(acc)
-            total += tl.sum(dy, AXIS)
+            total += tl.sum(tl.where(cols < C, dy, 0.0), AXIS)
         total = tl.expand_dims(total, AXIS)
         for start in range(0, C, BLOCK_C):
             cols = columns(start, BLOCK_C, AXIS, INT64)

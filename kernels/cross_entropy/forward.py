@@ -44,7 +44,7 @@ def _cross_entropy_kernel(
     for start in range(0, C, BLOCK_C):
         cols = columns(start, BLOCK_C, AXIS, INT64)
         x = tl.load(x_rows + cols * sxc, mask=(rows < R) & (cols < C), other=0.0).to(acc)
-        high, total = add_to_sum_of_exp(high, total, tl.where(cols < C, x, float("-inf")), AXIS)
+        high, total = add_to_sum_of_exp(high, total, x, cols < C, AXIS)
     log_sum = tl.log(total)
     statistics_ptrs = statistics_ptr + first_row(R, n2, ss2, ss3, BLOCK_R) + row * ss1
     tl.store(statistics_ptrs, high, mask=valid)

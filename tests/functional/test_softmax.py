@@ -17,9 +17,9 @@ def test_gradient():
         lambda x: F.log_softmax(x, 1),
         lambda x: softmax_reference(x, 1, log=True),
         {"x": ("N", "C")},
-        dims={"N": [1, 5, 128], "C": [2, 10]},
+        dims={"N": [5, 128], "C": [10]},
         grad=["x"],
-        dtypes=[torch.float32, torch.float64],
+        dtypes=[torch.float32],
     )
 
 

@@ -39,22 +39,30 @@ BACKWARD = (
 
 
 def test_loss():
-    inputs = {"x": ("N", "C"), "target": probabilities("N", "C")}
-    check(*FORWARD, inputs, dims={"N": [1, 5, 300], "C": [2, 65]}, hyper=OPTIONS)
+    inputs, dims = {"x": ("N", "C"), "target": probabilities("N", "C")}, {"N": [5, 300], "C": [2, 65]}
+    check(*FORWARD, inputs, dims=dims, hyper=OPTIONS, dtypes=[torch.float32])
 
 
 def test_gradients():
     inputs = {"x": ("N", "C"), "target": probabilities("N", "C"), "dloss": ("N",)}
-    check(*BACKWARD, inputs, dims={"N": [1, 5, 300], "C": [2, 65]}, hyper=OPTIONS[:1])
+    check(*BACKWARD, inputs, dims={"N": [5, 300], "C": [65]}, hyper=OPTIONS[:1], dtypes=[torch.float32])
+
+
+def test_other_dtypes():
+    dims, dtypes = {"N": [5], "C": [10]}, [torch.float16, torch.bfloat16, torch.float64]
+    inputs = {"x": ("N", "C"), "target": probabilities("N", "C")}
+    check(*FORWARD, inputs, dims=dims, dtypes=dtypes, layouts=["contiguous"])
+    check(*BACKWARD, inputs | {"dloss": ("N",)}, dims=dims, dtypes=dtypes, layouts=["contiguous"])
 
 
 def test_class_weights_of_images():
     shape = ("N", "C", "H")
     inputs = {"x": shape, "target": probabilities(*shape), "w": probabilities("C")}
-    dims, dtypes = {"N": [2], "C": [5, 9], "H": [20]}, [torch.float32]
-    check(*FORWARD, inputs, dims=dims, hyper=OPTIONS[:1], dtypes=dtypes)
+    dims, dtypes = {"N": [2], "C": [9], "H": [20]}, [torch.float32]
+    layouts = ["contiguous", "channels_last"]
+    check(*FORWARD, inputs, dims=dims, hyper=OPTIONS[:1], dtypes=dtypes, layouts=layouts)
     inputs = {"x": shape, "target": probabilities(*shape), "dloss": ("N", "H"), "w": probabilities("C")}
-    check(*BACKWARD, inputs, dims=dims, hyper=OPTIONS[:1], dtypes=dtypes)
+    check(*BACKWARD, inputs, dims=dims, hyper=OPTIONS[:1], dtypes=dtypes, layouts=layouts)
 
 
 def test_more_classes_than_a_tile_holds():

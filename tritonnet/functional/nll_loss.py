@@ -63,8 +63,10 @@ class _NllLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor, None, None, None, None]:
-        dx: Tensor = NllLossGradient.apply(dloss, *ctx.saved_tensors, ctx.options)
-        return dx, None, None, None, None
+        given = (dloss, *ctx.saved_tensors)
+        if torch.is_grad_enabled():
+            return NllLossGradient.apply(*given, ctx.options), None, None, None, None
+        return kernels.nll_loss_backward(*given, *ctx.options), None, None, None, None
 
 
 class NllLossGradient(torch.autograd.Function):

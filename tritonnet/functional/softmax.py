@@ -71,7 +71,8 @@ class _Softmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         (y,) = ctx.saved_tensors
-        return SoftmaxGradient.apply(dy, y, *ctx.options), None, None, None, None
+        gradient = SoftmaxGradient.apply if torch.is_grad_enabled() else kernels.softmax_backward
+        return gradient(dy, y, *ctx.options), None, None, None, None
 
 
 class SoftmaxGradient(torch.autograd.Function):
