@@ -38,39 +38,25 @@ class Tile:
     num_warps: int
 
 
-<<<<<<< HEAD
-_BYTES = {"cpu": 16 << 10, "gpu": 4 << 10}
-_LONGEST_BYTES = {"cpu": 16 << 10, "gpu": 4 << 10}
-=======
 # Of a tile along rows, where one row is longer, and across rows; and how many rows that is.
-_BYTES, _LONGEST_BYTES = 4 << 10, 8 << 10
+_BYTES = 4 << 10
+_LONGEST_BYTES = {"cpu": 8 << 10, "gpu": 4 << 10}
 _STRIDED_BYTES = {"cpu": 16 << 10, "gpu": 4 << 10}
->>>>>>> d1ad8d6 (wip)
 _STRIDED_ROWS = {"cpu": 128, "gpu": 32}
 
 
 @functools.cache
 def pick_tile(R: int, C: int, axis: int, accumulator: torch.dtype, target: Target) -> Tile:
-<<<<<<< HEAD
-    """A tile along what lies side by side in memory; on a GPU parts of long rows get twice the warps."""
-    elements = _BYTES[target.kind] // accumulator.itemsize
-    longest = _LONGEST_BYTES[target.kind] // accumulator.itemsize
-=======
-    """A tile along what lies side by side in memory: of whole rows, of a part of a long one, or across rows."""
->>>>>>> d1ad8d6 (wip)
+    """A tile along what lies side by side in memory: of whole rows, a part of a long one by twice the warps, or across."""
     if axis:
         elements = _BYTES // accumulator.itemsize
-        block_c = min(triton.next_power_of_2(C), _LONGEST_BYTES // accumulator.itemsize)
+        block_c = min(triton.next_power_of_2(C), _LONGEST_BYTES[target.kind] // accumulator.itemsize)
         block_r = max(1, min(triton.next_power_of_2(R), elements // block_c))
     else:
         elements = _STRIDED_BYTES[target.kind] // accumulator.itemsize
         block_r = min(triton.next_power_of_2(R), _STRIDED_ROWS[target.kind])
         block_c = min(triton.next_power_of_2(C), elements // block_r)
-<<<<<<< HEAD
     return Tile(block_r, block_c, C <= block_c, axis, 4 if C <= block_c else 8)
-=======
-    return Tile(block_r, block_c, C <= block_c, axis, 8 if block_r * block_c > elements else 4)
->>>>>>> d1ad8d6 (wip)
 
 
 @dataclass(frozen=True)
