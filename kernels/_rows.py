@@ -47,7 +47,7 @@ _STRIDED_ROWS = {"cpu": 128, "gpu": 32}
 
 @functools.cache
 def pick_tile(R: int, C: int, axis: int, accumulator: torch.dtype, target: Target) -> Tile:
-    """A tile along what lies side by side in memory: of whole rows, a part of a long one by twice the warps, or across."""
+    """A tile along what lies side by side: of whole rows, a part of a long one by twice the warps, or across rows."""
     if axis:
         elements = _BYTES // accumulator.itemsize
         block_c = min(triton.next_power_of_2(C), _LONGEST_BYTES[target.kind] // accumulator.itemsize)
