@@ -1,7 +1,7 @@
 """Loads and stores: a group of stores and the loads that feed it become one loop nest, if they do not overlap."""
 
 from .elements import computed, from_memory, stored, stored_size, to_memory
-from .forms import Forms, Pointer, add, multiply, text
+from .forms import Forms, Pointer, Scalar, add, multiply, text
 from .indices import Index
 from .nests import Nest
 from .program import Program
@@ -127,7 +127,7 @@ def _disjoint(
         low, high = spans[form, index]
         for other, other_index, other_element in others[k + 1 :]:
             if (other, other_index) == (form, index):
-                conditions.append(_injective(form, nest.shape))
+                conditions.append(_injective(form, nest))
                 continue
             other_low, other_high = spans[other, other_index]
             apart = f"tn_apart({low}, {high}, {other_low}, {other_high})"
@@ -136,7 +136,7 @@ def _disjoint(
                 if other_index == index and stored_size(element) == stored_size(other_element)
                 else ""
             )
-            conditions.append(f"({apart} | ({same} & {_injective(form, nest.shape)}))" if same else apart)
+            conditions.append(f"({apart} | ({same} & {_injective(form, nest)}))" if same else apart)
     return [condition for condition in conditions if condition != "1"]
 
 
@@ -155,29 +155,32 @@ def _same(form: Pointer, other: Pointer) -> str:
     return " & ".join(test for test in tests if test) if tests[-1] else ""
 
 
-def _injective(form: Pointer, shape: tuple[int, ...]) -> str:
+def _injective(form: Pointer, nest: Nest) -> str:
     """The condition that no two lanes of an affine pointer touch the same element."""
-    steps = [(step, size) for step, size in zip(form.offset.steps, shape, strict=True) if size > 1]
+    steps = [(form.offset.steps[dim], dim) for dim in reversed(range(len(nest.shape))) if nest.shape[dim] > 1]
     if not steps:
         return "1"
     if all(isinstance(step, int) for step, _ in steps):
         reach = 0
-        for apart, size in sorted(((abs(int(step)), size) for step, size in steps)):
+        for apart, size in sorted((abs(int(step)), nest.shape[dim]) for step, dim in steps):
             if apart <= reach:
                 return "0"
             reach += apart * (size - 1)
         return "1"
     if len(steps) == 1:
         return f"{text(steps[0][0])} != 0"
-    # With symbols the rows have to be the larger steps, which is the usual layout.
+    # With symbols the outer dimensions have to be the larger steps, which is the usual layout.
     inner = sorted(steps, key=lambda pair: not isinstance(pair[0], int))
     tests, reach_text = [], add(0, 0)
-    for step, size in inner:
+    for step, dim in inner:
         size_of = abs(step) if isinstance(step, int) else f"llabs({step})"
+        low, high = nest.range(dim)
+        last: Scalar = int(high) - 1 - int(low) if low.isdigit() and high.isdigit() else f"({high} - 1 - {low})"
         if isinstance(size_of, int) and isinstance(reach_text, int):
             if size_of <= reach_text:
                 return "0"
         else:
-            tests.append(f"{text(size_of)} > {text(reach_text)}")
-        reach_text = add(reach_text, multiply(size_of, size - 1))
+            alone = "" if isinstance(last, int) else f"{last} < 1 | "
+            tests.append(f"({alone}{text(size_of)} > {text(reach_text)})")
+        reach_text = add(reach_text, multiply(size_of, last))
     return f"({' & '.join(tests)})"

@@ -116,6 +116,34 @@ def test_in_place_with_any_strides(strides: tuple[int, int]) -> None:
 
 
 @triton.jit
+def _add_to_box(x_ptr, n0, n1, n2, s0, s1, s2):
+    i0, i1, i2 = tl.arange(0, 64)[None, None, :], tl.arange(0, 16)[None, :, None], tl.arange(0, 4)[:, None, None]
+    mask = (i0 < n0) & (i1 < n1) & (i2 < n2)
+    p = x_ptr + i2 * s2 + i1 * s1 + i0 * s0
+    tl.store(p, tl.load(p, mask=mask, other=0.0) + 1 + i0, mask=mask)
+
+
+@pytest.mark.parametrize(
+    "sizes, strides",
+    [((28, 11, 3), (1, 28, 308)), ((28, 11, 3), (1, 30, 5)), ((50, 9, 1), (1, 50, 0)), ((5, 4, 3), (12, 3, 1)),
+     ((40, 3, 2), (2, 1, 80)), ((40, 3, 2), (0, 1, 3))],
+)  # fmt: skip
+def test_a_box_in_place_with_any_strides(sizes: tuple[int, ...], strides: tuple[int, ...]) -> None:
+    x = torch.randint(100, (1300,)).float()
+    before = x.clone()
+    _add_to_box[(1,)](x, *sizes, *strides)
+    i0, i1, i2 = (torch.arange(n) for n in sizes)
+    i1, i2 = i1[:, None], i2[:, None, None]
+    places = (i0 * strides[0] + i1 * strides[1] + i2 * strides[2]).flatten()
+    wanted = (before[places].view(*reversed(sizes)) + 1 + i0).flatten()
+    for place in places.unique().tolist():
+        assert x[place] in wanted[places == place]
+    rest = torch.ones(1300, dtype=torch.bool)
+    rest[places] = False
+    assert torch.equal(x[rest], before[rest])
+
+
+@triton.jit
 def _scatter(x_ptr, i_ptr, n):
     k = tl.arange(0, 64)
     i = tl.load(i_ptr + k, mask=k < n, other=0)
