@@ -20,7 +20,7 @@ from .cross_entropy import (
     soft_cross_entropy,
     soft_cross_entropy_backward,
 )
-from .dropout import dropout, dropout_
+from .dropout import channel_dropout, channel_dropout_, dropout, dropout_
 from .interpolate import interpolate, interpolate_backward
 from .loss import loss, loss_gradient
 from .matmul import matmul, matmul_epilogue_backward
@@ -55,6 +55,8 @@ __all__ = [
     "affine",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "channel_dropout",
+    "channel_dropout_",
     "clip_norm_",
     "clip_value_",
     "column_sum",

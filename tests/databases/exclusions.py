@@ -32,7 +32,10 @@ MODULES: dict[str, list[Exclusion]] = {}
 FUNCTIONS = {
     "add": [Exclusion("two numbers, no tensor", of_numbers)],
     "mul": [Exclusion("two numbers, no tensor", of_numbers)],
-    "nn.functional.dropout": [Exclusion("other elements are dropped than torch drops", drawing, AssertionError)],
+    **{
+        f"nn.functional.{name}": [Exclusion("other elements are dropped than torch drops", drawing, AssertionError)]
+        for name in ("dropout", "dropout2d", "dropout3d")
+    },
     "nn.functional.interpolate": [Exclusion("bicubic and area", of_other_modes, NotImplementedError)],
     "nn.functional.hardsigmoid": [Exclusion("torch rounds 1 / 6 to float32 in the gradient", sloped, AssertionError)],
 }

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 ENTRIES = [entry for entry in op_db if name_of(entry) in F.__all__ and "complex" not in entry.variant_test_name]
 # What else torch may do with floating-point tensors: further views, copies, and a view's gradient put in its place.
-PLACES = {"clone", "copy_", "select_backward", "slice_backward", "squeeze", "unsqueeze"}
+PLACES = {"_unsafe_view", "clone", "copy_", "select_backward", "slice_backward", "squeeze", "unsqueeze"}
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
 

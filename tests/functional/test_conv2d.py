@@ -149,3 +149,28 @@ def test_errors():
         conv2d(torch.empty(3, 8, 8), torch.empty(1, 2, 3, 3))
     with pytest.raises(DtypeError, match="x is float32, weight is float64; the operands must have one dtype"):
         conv2d(torch.empty(3, 8, 8), torch.empty(1, 3, 3, 3, dtype=torch.float64))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_paddings_by_name_are_torchs(padding):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(25):
+        *kernel, h, w = torch.randint(1, 6, (4,), generator=generator).tolist()
+        dilation = tuple(torch.randint(1, 4, (2,), generator=generator).tolist())
+        height, width = (size + d * (k - 1) for size, k, d in zip((h, w), kernel, dilation, strict=True))
+        x = torch.randn(2, 3, height, width, dtype=torch.float64, generator=generator)
+        weight = torch.randn(4, 3, *kernel, dtype=torch.float64, generator=generator)
+        ours, theirs = ([t.clone().requires_grad_() for t in (x, weight)] for _ in range(2))
+        hyper = {"padding": padding, "dilation": dilation}
+        with kernels.use("reference"):  # which pads by the same numbers; the kernel's own tests have all geometries
+            y, expected = conv2d(*ours, **hyper), torch.conv2d(*theirs, **hyper)
+        torch.testing.assert_close(y, expected, msg=lambda m, c=(kernel, dilation, height, width): f"{c}: {m}")
+        grad = torch.randn(y.shape, dtype=torch.float64, generator=generator)
+        with kernels.use("reference"):
+            y.backward(grad)
+        expected.backward(grad)
+        for got, want in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(got.grad, want.grad)
+    with pytest.raises(ShapeError, match="conv2d: padding"):
+        conv2d(x, weight, padding="full")

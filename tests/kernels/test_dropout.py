@@ -9,8 +9,14 @@ import pytest
 import torch
 
 from tritonnet.errors import DtypeError, ShapeError
-from tritonnet.kernels import _tune, dropout, dropout_, use
-from tritonnet.kernels.dropout import dropout_inplace_reference, dropout_reference, pick_tile
+from tritonnet.kernels import _tune, channel_dropout, channel_dropout_, dropout, dropout_, use
+from tritonnet.kernels.dropout import (
+    channel_dropout_inplace_reference,
+    channel_dropout_reference,
+    dropout_inplace_reference,
+    dropout_reference,
+    pick_tile,
+)
 from tritonnet.testing import check
 
 source = importlib.import_module("tritonnet.kernels.dropout")
@@ -171,3 +177,53 @@ def test_gpu_kernels_load_16_bytes_at_once(compile_for_gpu, capability):
     kernel = source._dropout_rows_kernel
     types |= {name: "i32" for name in kernel.arg_names if name not in types and not name.startswith("BLOCK")}
     assert compile_for_gpu(kernel, types, {"BLOCK_R": 4, "BLOCK_C": 256}, capability)[1] == 0
+
+
+def test_channel_dropout():
+    check(
+        lambda x, p=0.4, slot=0: channel_dropout(x, p, seed(), slot),
+        lambda x, p=0.4, slot=0: channel_dropout_reference(x, p, seed(), slot),
+        {"x": ("N", "C", "H", 5)},
+        dims={"N": [0, 3], "C": [1, 8, 400], "H": [0, 2]},
+        hyper=[{"p": 0.0}, {"p": 1.0}, {"p": 0.9, "slot": 7}],
+    )
+
+
+def test_channel_dropout_in_place():
+    check(
+        lambda x: channel_dropout_(x, 0.4, seed()),
+        lambda x: channel_dropout_inplace_reference(x, 0.4, seed()),
+        {"x": ("N", "C", "L")},
+        dims={"N": [0, 3], "C": [1, 8], "L": [1, 300]},
+        dtypes=[torch.float32, torch.bfloat16],
+        inplace=["x"],
+    )
+
+
+@pytest.mark.parametrize("rank", [2, 3, 5, 7])
+def test_a_channel_shares_one_draw(rank):
+    x = torch.ones(40, 60, *[2] * (rank - 2))
+    mask = kept(40 * 60, 0.3, slot=3).reshape(40, 60, *[1] * (rank - 2))
+    y = channel_dropout(x, 0.3, seed(), 3)
+    assert torch.equal(y != 0, mask.expand(x.shape))
+    turned = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    assert torch.equal(channel_dropout(turned, 0.3, seed(), 3), y)
+    assert torch.equal(channel_dropout_(turned, 0.3, seed(), 3), y)
+
+
+def test_channels_that_are_dropped_are_zero_even_if_they_were_not_finite():
+    x = torch.full((20, 20, 3), math.nan)
+    y = channel_dropout(x, 0.5, seed())
+    mask = kept(400, 0.5).reshape(20, 20, 1).expand(20, 20, 3)
+    assert (y[~mask] == 0).all() and y[mask].isnan().all()
+
+
+@pytest.mark.parametrize("backend", ["triton", "reference"])
+def test_errors_of_channel_dropout(backend):
+    with use(backend):
+        with pytest.raises(ShapeError, match=r"channel_dropout: x is \(4,\); it takes \[N, C, ...\]"):
+            channel_dropout(torch.ones(4), 0.5, seed())
+        with pytest.raises(ShapeError, match="p is 1.5"):
+            channel_dropout(torch.ones(4, 2), 1.5, seed())
+    with pytest.raises(ShapeError, match="channel_dropout_: x of shape"):
+        channel_dropout_(torch.ones(1, 2).expand(4, 2), 0.5, seed())

@@ -31,3 +31,15 @@ def test_in_place():
 def test_p_is_a_probability(p):
     with pytest.raises(ValueError, match="Dropout: p is "):
         nn.Dropout(p)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_of_channels(twins, agree, dims):
+    x = torch.randn(20, 30, *[2] * dims, dtype=torch.float64)
+    ours, theirs = twins(f"Dropout{dims}d", 0.3)
+    agree(ours.eval(), theirs.eval(), x)
+    flat = (ours.train()(x) != 0).reshape(600, -1)
+    assert torch.equal(flat.all(1), flat.any(1)) and 0.6 < flat.all(1).double().mean() < 0.8
+    assert getattr(nn, f"Dropout{dims}d")(inplace=True)(x) is x
+    with pytest.raises(ValueError, match=f"Dropout{dims}d: p is 2; it is a probability"):
+        twins(f"Dropout{dims}d", 2)

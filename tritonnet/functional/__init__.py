@@ -5,7 +5,7 @@ from typing import Any
 from .._names import missing
 from .conv2d import conv2d
 from .cross_entropy import cross_entropy
-from .dropout import dropout
+from .dropout import dropout, dropout1d, dropout2d, dropout3d
 from .flatten import flatten
 from .interpolate import interpolate, upsample, upsample_bilinear, upsample_nearest
 from .linear import linear
@@ -73,6 +73,7 @@ from .pool2d import (
     max_pool2d,
     max_pool2d_with_indices,
 )
+from .shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .softmax import log_softmax, softmax, softmin
 
 __all__ = [
@@ -89,9 +90,13 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "celu",
     "celu_",
+    "channel_shuffle",
     "conv2d",
     "cross_entropy",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "elu_",
     "flatten",
@@ -121,6 +126,8 @@ __all__ = [
     "nll_loss",
     "one_hot",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
     "relu",
