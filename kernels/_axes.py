@@ -43,7 +43,7 @@ class Tile:
 _POWERS = ((1, 2, 4, 8, 16, 32, 64, 128, 256),) * 3
 _BLOCKS = {"cpu": ((256,), (64,), (8,)), "gpu": _POWERS}
 _KEPT = {"cpu": ((8, 32, 128), (8,), (1,)), "gpu": _POWERS}
-_LANES = 1024
+_LANES = 512
 """What the axes may be cut into, and how many lanes a tile that is chosen by sizes has at most.
 
 A CPU walks no lanes beyond the edges, so that one tile serves all sizes; but a sum that a loop carries is kept in
@@ -129,12 +129,12 @@ def empty_resized(x: Tensor, shape: Sequence[int], dtype: torch.dtype | None = N
 @triton.jit
 def tile_indices(n0, n1, n2, n3, B0: tl.constexpr, B1: tl.constexpr, B2: tl.constexpr):
     """The indices of a program's tile [B2, B1, B0] along the five axes, and its mask."""
-    pid = tl.program_id(0).to(tl.int64)
+    pid = tl.program_id(0)
     blocks0, blocks1, blocks2 = tl.cdiv(n0, B0), tl.cdiv(n1, B1), tl.cdiv(n2, B2)
-    i0 = pid % blocks0 * B0 + tl.arange(0, B0)[None, None, :]
+    i0 = (pid % blocks0).to(tl.int64) * B0 + tl.arange(0, B0)[None, None, :]
     pid = pid // blocks0
-    i1 = pid % blocks1 * B1 + tl.arange(0, B1)[None, :, None]
+    i1 = (pid % blocks1).to(tl.int64) * B1 + tl.arange(0, B1)[None, :, None]
     pid = pid // blocks1
-    i2 = pid % blocks2 * B2 + tl.arange(0, B2)[:, None, None]
+    i2 = (pid % blocks2).to(tl.int64) * B2 + tl.arange(0, B2)[:, None, None]
     pid = pid // blocks2
-    return i0, i1, i2, pid % n3, pid // n3, (i0 < n0) & (i1 < n1) & (i2 < n2)
+    return i0, i1, i2, (pid % n3).to(tl.int64), (pid // n3).to(tl.int64), (i0 < n0) & (i1 < n1) & (i2 < n2)

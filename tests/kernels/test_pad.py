@@ -184,5 +184,5 @@ def test_errors(backend):
 def test_tiles_are_whole_rows_where_rows_are_short():
     cpu, gpu = _tune.Target("cpu", "no such processor", 2, 512 << 10), _tune.Target("gpu", "no such gpu", 132, 232448)
     found = [(t.B0, t.B1, t.B2) for n in ((30, 30, 512), (1, 1, 1), (5000, 3, 2)) for t in [pick_tile(*n, gpu)]]
-    assert found == [(32, 32, 1), (1, 1, 1), (256, 4, 1)]
+    assert found == [(32, 16, 1), (1, 1, 1), (256, 2, 1)]
     assert pick_tile(30, 30, 512, cpu) == pick_tile(1, 5000, 3, cpu)
