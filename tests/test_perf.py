@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def threads(monkeypatch):
     # torch's own test suites, once imported, forbid what the scripts do in a process of their own.
-    monkeypatch.setattr(torch.backends, "__allow_nonbracketed_mutation_flag", True)
+    monkeypatch.setitem(torch.backends.flags_frozen.__globals__, "__allow_nonbracketed_mutation_flag", True)
     before, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     yield
     torch.set_num_threads(before)
