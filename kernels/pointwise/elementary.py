@@ -95,16 +95,13 @@ def log1p_exp(x):
 
 
 @triton.jit
-def normal(x):
-    """The standard normal distribution at x.
-
-    The tail beyond |x| is exp(-x^2 / 2) p(1 - 2 c / (|x| + c)): no difference that would cancel.
-    """
-    a = tl.abs(x)
-    e = tl.exp(-0.5 * a * a)
-    if x.dtype == tl.float64:
-        tail = e * _polynomial(
-            1.0 - 10.0 / (a + 5.0),
+def normal_tail(a):
+    """exp(a^2 / 2) times what the standard normal distribution has beyond a >= 0: p(t), where t = (a - c) / (a + c)."""
+    # Where p is steep, near a = 0, 2 a / (a + c) has no error to speak of; at infinity it would be NaN.
+    a = tl.minimum(a, 1024.0)
+    if a.dtype == tl.float64:
+        p = _polynomial(
+            2.0 * a / (a + 5.0) - 1.0,
             (
                 -2.3100697743626438e-10, -5.681037765939655e-10, 1.8241817472568434e-09, 5.6847373216343315e-09,
                 -1.0994099339352877e-08, -3.916270403545524e-08, 7.710725029790825e-08, 2.43343469821861e-07,
@@ -115,13 +112,21 @@ def normal(x):
             ),
         )  # fmt: skip
     else:
-        tail = e * _polynomial(
-            1.0 - 8.0 / (a + 4.0),
+        p = _polynomial(
+            2.0 * a / (a + 4.0) - 1.0,
             (
                 -6.5283624e-05, -1.6782322e-04, 6.5776333e-04, 5.025496e-04, -0.008497918, 0.0308655,
                 -0.07170674, 0.1243792, -0.17039774, 0.09441064,
             ),
         )  # fmt: skip
+    return p
+
+
+@triton.jit
+def normal(x):
+    """The standard normal distribution at x, without a difference that would cancel."""
+    a = tl.abs(x)
+    tail = tl.exp(-0.5 * a * a) * normal_tail(a)
     return tl.where(x >= 0, 1.0 - tail, tail)
 
 

@@ -7,7 +7,7 @@ Derivatives at kinks, infinities and NaN are torch's. Some gradients are read of
 import triton
 import triton.language as tl
 
-from .elementary import expm1, log1p_exp, normal, normal_density, sigmoid, sigmoid_rest, tanh
+from .elementary import expm1, log1p_exp, normal, normal_density, normal_tail, sigmoid, sigmoid_rest, tanh
 
 
 @triton.jit
@@ -254,7 +254,10 @@ def gelu(x):
 
 @triton.jit
 def gelu_grad(x, dy):
-    return dy * (normal(x) + x * normal_density(x))
+    """P(x) + x P'(x), which is 1 minus itself at -x; for -a = x < 0 a product, so that its zero is that of a factor."""
+    a = tl.abs(x)
+    below = tl.exp(-0.5 * a * a) * (normal_tail(a) - 0.3989422804014327 * a)
+    return dy * tl.where(x >= 0, 1.0 - below, below)
 
 
 @triton.jit

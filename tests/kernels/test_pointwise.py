@@ -113,6 +113,17 @@ def test_small_results_keep_their_digits(name, x, exact):
         assert ((y.double() - exact).abs() <= (40 + x * x) * torch.finfo(dtype).eps / 8 * abs(exact)).all()
 
 
+def test_the_gradient_of_gelu_where_its_terms_cancel():
+    """Within what roundings of x, dy and the result move it by, as in tritonnet.testing, without samples of them."""
+    x = torch.linspace(-6, 6, 200_001)
+    wide = x.double()
+    below, density = torch.special.erfc(wide * -(0.5**0.5)) / 2, torch.exp(-wide * wide / 2) / math.sqrt(2 * math.pi)
+    exact, moved = below + wide * density, wide * density * (2 - wide * wide)
+    distance = (ACTIVATIONS["gelu"].of_x.backward(torch.ones_like(x), x).double() - exact).abs()
+    roundoff = torch.finfo(torch.float32).eps / 2
+    assert (distance <= roundoff * (exact.abs() + 4 * (2 * exact**2 + moved**2).sqrt())).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_what_is_not_positive(dtype):
     x = torch.tensor([math.nan, -math.inf, math.inf, -0.0, 0.0, -1.0, 2.0], dtype=dtype)
