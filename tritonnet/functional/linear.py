@@ -7,10 +7,11 @@ from torch import Tensor
 
 from tritonnet import kernels
 from tritonnet.errors import DtypeError, ShapeError
+from tritonnet.kernels.pointwise.ops import ACTIVATIONS
 
-from ._once import once_differentiable
 from .matmul import autocast_dtype, column_sum, multiply, product_like
 from .pointwise import ReluGradient
+from .pointwise.gradients import differentiate
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation: str | None = None) -> Tensor:
@@ -18,7 +19,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, activat
 
     Under autocast input and weight are rounded to the autocast dtype as the kernel reads them, and y has that dtype;
     gradients have the dtypes of what they belong to. Float64 tensors are left alone. Differentiable any number of
-    times, with "gelu", "gelu_tanh" and "silu" once. Nothing is copied but a view of the input, or of y's gradient,
+    times, with "gelu", "gelu_tanh" and "silu" twice. Nothing is copied but a view of the input, or of y's gradient,
     whose rows no single stride walks, for the gradient of the weight.
 
     Args:
@@ -29,8 +30,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, activat
 
     Returns: [..., out_features], contiguous.
     Raises: ShapeError for ranks, sizes or an activation that do not fit; DtypeError for mixed or other dtypes;
-        DeviceError for tensors on different devices; BackwardError for the gradient of the gradient of an activation
-        other than "relu".
+        DeviceError for tensors on different devices; BackwardError for a third derivative of an activation other than
+        "relu".
     """
     if input.ndim == 0 or weight.ndim != 2:
         raise ShapeError(
@@ -69,32 +70,36 @@ class _Linear(torch.autograd.Function):
         with_pre = trained and activation not in ("none", "relu")
         found = kernels.matmul(x, weight.mT, bias, activation=activation, dtype=dtype, with_pre=with_pre)
         y, kept = found if with_pre else (found, found if activation == "relu" else None)
-        ctx.save_for_backward(x, weight, kept)
+        ctx.save_for_backward(x, weight, kept, bias if with_pre else None)
         ctx.activation, ctx.dtype = activation, dtype or x.dtype
         ctx.bias_dtype = bias if bias is None else bias.dtype
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, kept = ctx.saved_tensors
+        x, weight, kept, bias = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        dz, dbias = _epilogue_gradient(ctx, dy, kept, ctx.bias_dtype if needs_bias else None)
+        bias_dtype = ctx.bias_dtype if needs_bias else None
+        if kept is not None and not torch.is_grad_enabled():
+            dz, dbias = kernels.matmul_epilogue_backward(dy, kept, ctx.activation, bias_dtype)
+        else:
+            dz = _recorded_gradient(ctx, dy, x, weight, bias, kept)
+            dbias = None if bias_dtype is None else column_sum(dz, bias_dtype)
         dx = multiply(dz, weight, ctx.dtype, x.dtype) if needs_x else None
         dweight = product_like(weight, dz.mT, x, ctx.dtype) if needs_weight else None
         return dx, dweight, dbias, None, None, None
 
 
-def _epilogue_gradient(
-    ctx: Any, dy: Tensor, kept: Tensor | None, bias_dtype: torch.dtype | None
-) -> tuple[Tensor, Tensor | None]:
-    """The gradients of what act was applied to, and of the bias where its dtype is given."""
-    if kept is not None and not (torch.is_grad_enabled() and ctx.activation == "relu"):
-        return _fused(ctx, dy, kept, bias_dtype)
-    dz = dy if kept is None else ReluGradient.apply(dy, kept)
-    return dz, None if bias_dtype is None else column_sum(dz, bias_dtype)
-
-
-@once_differentiable("linear with an activation")
-def _fused(ctx: Any, dy: Tensor, kept: Tensor, bias_dtype: torch.dtype | None) -> tuple[Tensor, Tensor | None]:
-    dz, dbias = kernels.matmul_epilogue_backward(dy, kept, ctx.activation, bias_dtype)
-    return dz, dbias
+def _recorded_gradient(
+    ctx: Any, dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, kept: Tensor | None
+) -> Tensor:
+    """The gradient of what act was applied to, as a function of dy, and of x, weight and bias where act bends."""
+    if kept is None:
+        return dy
+    if ctx.activation == "relu":
+        return ReluGradient.apply(dy, kept)
+    # What was kept has the same values, but autograd does not know where they come from.
+    z = _Linear.apply(x, weight, bias, "none", ctx.dtype, False)
+    gradient = ACTIVATIONS[ctx.activation].of_x
+    assert gradient is not None
+    return differentiate(dy, z, gradient)
