@@ -113,6 +113,8 @@ def check_indices(op: str, x: Tensor, target: Tensor, weight: Tensor | None, red
 
 
 def check_classes(op: str, x: Tensor, weight: Tensor | None, reduction: str) -> None:
+    if x.dtype not in FLOATS:
+        raise DtypeError(f"{op}: x is {dtype_name(x.dtype)}; it takes {', '.join(map(dtype_name, FLOATS))}")
     if x.dim() == 0:
         raise ShapeError(f"{op}: x has no dimension; it is [N, C], [C] or [N, C, d1, ...]")
     C = x.shape[class_dim(x)]

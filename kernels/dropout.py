@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ._axes import AXES, at, axes, memory_order, programs, split, tile_indices
 from ._axes import pick_tile as pick_axes_tile
-from ._errors import DtypeError, ShapeError
+from ._errors import DtypeError, ShapeError, dtype_name
 from ._launch import launch
-from ._op import op
+from ._op import FLOATS, op
 from ._strides import check_distinct, launch_rows, row_offsets, rows_and_cols
 from ._tune import Target, target
 
@@ -122,7 +122,7 @@ def _channel_dropout_kernel(
 
 
 def dropout_reference(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
-    _check(p, seed, slot)
+    _check("dropout", x, p, seed, slot)
     return torch.where(_keep_reference(x.shape, p, seed, slot), x * _scale(p), torch.zeros_like(x))
 
 
@@ -166,8 +166,8 @@ def dropout(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
 
     Returns: a fresh tensor, laid out in memory as `torch.empty_like(x)`; a dropped element is 0, be it inf or NaN.
 
-    Raises: ShapeError for p or a slot out of range or a seed of more than one element, DtypeError for a seed that is
-        not int64.
+    Raises: ShapeError for p or a slot out of range or a seed of more than one element, DtypeError for an x that is
+        not floating-point or a seed that is not int64.
     """
     y = torch.empty_like(x)
     _dropout_into(x, y, p, seed, slot)
@@ -213,19 +213,21 @@ def channel_dropout_(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor
     return x
 
 
-def _check(p: float, seed: Tensor, slot: int) -> None:
+def _check(name: str, x: Tensor, p: float, seed: Tensor, slot: int) -> None:
+    if x.dtype not in FLOATS:
+        raise DtypeError(f"{name}: x is {dtype_name(x.dtype)}; it takes {', '.join(map(dtype_name, FLOATS))}")
     if not 0.0 <= p <= 1.0:
-        raise ShapeError(f"dropout: p is {p}; a probability lies in [0, 1]")
+        raise ShapeError(f"{name}: p is {p}; a probability lies in [0, 1]")
     if seed.dtype != torch.int64:
-        raise DtypeError(f"dropout: seed is {seed.dtype}; it must be torch.int64")
+        raise DtypeError(f"{name}: seed is {dtype_name(seed.dtype)}; it must be int64")
     if seed.numel() != 1:
-        raise ShapeError(f"dropout: seed is {tuple(seed.shape)}; it holds one element")
+        raise ShapeError(f"{name}: seed is {tuple(seed.shape)}; it holds one element")
     if not 0 <= slot < 2**31:
-        raise ShapeError(f"dropout: slot is {slot}; it lies in [0, 2^31)")
+        raise ShapeError(f"{name}: slot is {slot}; it lies in [0, 2^31)")
 
 
 def _dropout_into(x: Tensor, y: Tensor, p: float, seed: Tensor, slot: int) -> None:
-    _check(p, seed, slot)
+    _check("dropout", x, p, seed, slot)
     p = float(p)
     if x.is_contiguous() and y.is_contiguous():
         tile = pick_tile(target(x.device))
@@ -237,7 +239,7 @@ def _dropout_into(x: Tensor, y: Tensor, p: float, seed: Tensor, slot: int) -> No
 
 
 def _check_channels(x: Tensor, p: float, seed: Tensor, slot: int) -> None:
-    _check(p, seed, slot)
+    _check("channel_dropout", x, p, seed, slot)
     if x.dim() < 2:
         raise ShapeError(f"channel_dropout: x is {tuple(x.shape)}; it takes [N, C, ...]")
 

@@ -18,6 +18,7 @@ from .kernels._errors import (
     TritonnetError,
     UnsupportedKernelError,
 )
+from .kernels._errors import dtype_name as dtype_name
 
 __all__ = [
     "BackwardError",

@@ -77,7 +77,7 @@ def interpolate_reference(
     scales: Sequence[float | None] | None = None,
     align_corners: bool = False,
 ) -> Tensor:
-    dims = geometry("interpolate", x.shape, size, mode, scales, align_corners)
+    dims = _checked(x, size, mode, scales, align_corners)
     y = x.to(wide_dtype(x.dtype)) if mode == "linear" else x
     for d, dim in enumerate(dims):
         if dim.kind == "same":
@@ -117,14 +117,20 @@ def interpolate(
     Raises: ShapeError for sizes that do not fit, DtypeError for integers in mode "linear", NotImplementedError for
         another mode.
     """
-    dims = geometry("interpolate", x.shape, size, mode, scales, align_corners)
-    if mode == "linear" and not x.is_floating_point():
-        raise DtypeError(f"interpolate: x is {dtype_name(x.dtype)}; mode 'linear' takes floating-point numbers")
+    dims = _checked(x, size, mode, scales, align_corners)
     y = empty_resized(x, [dim.out for dim in dims])
     walk = _forward(dims, x.stride(), y.stride(), index_dtype(x.dtype, mode), target(x.device))
     tensors = (x, y) if mode == "linear" else (x.view(BITS[x.itemsize]), y.view(BITS[x.itemsize]))
     launch(_interpolate_kernel, walk.grid, *tensors, *walk.numbers, **walk.constexprs)
     return y
+
+
+def _checked(
+    x: Tensor, size: Sequence[int], mode: str, scales: Sequence[float | None] | None, align_corners: bool
+) -> tuple[Dim, ...]:
+    if mode == "linear" and not x.is_floating_point():
+        raise DtypeError(f"interpolate: x is {dtype_name(x.dtype)}; mode 'linear' takes floating-point numbers")
+    return geometry("interpolate", x.shape, size, mode, scales, align_corners)
 
 
 @functools.lru_cache(4096)

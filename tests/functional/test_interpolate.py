@@ -76,10 +76,10 @@ def test_older_names():
 @pytest.mark.parametrize(
     "options, error, message",
     [
-        ({}, ValueError, "size or scale_factor is needed, and only one of them"),
-        ({"size": 4, "scale_factor": 2}, ValueError, "only one of them"),
-        ({"size": 4, "align_corners": False}, ValueError, "align_corners is False; only linear modes take it"),
-        ({"size": 4, "recompute_scale_factor": True}, ValueError, "recompute_scale_factor=True has no meaning"),
+        ({}, ShapeError, "size or scale_factor is needed, and only one of them"),
+        ({"size": 4, "scale_factor": 2}, ShapeError, "only one of them"),
+        ({"size": 4, "align_corners": False}, ShapeError, "align_corners is False; only linear modes take it"),
+        ({"size": 4, "recompute_scale_factor": True}, ShapeError, "recompute_scale_factor=True has no meaning"),
         ({"size": (4, 4, 4)}, ShapeError, r"size is \(4, 4, 4\); input \(1, 2, 3, 4\) has 2 of them"),
         ({"scale_factor": (2.0,)}, ShapeError, r"scale_factor is \(2.0,\)"),
         ({"scale_factor": 0.1}, ShapeError, r"size \(0, 0\); only the batch may be empty"),

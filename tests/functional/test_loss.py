@@ -283,10 +283,10 @@ def test_errors():
     errors(ShapeError, "huber_loss: delta is 0.0; it must be positive", F.huber_loss, x, x, delta=0.0)
     errors(RangeError, r"input holds 2.0; all of its elements lie in \[0, 1\]", F.binary_cross_entropy, 2 * x / x, x)
     for function in (F.l1_loss, F.soft_margin_loss):
-        errors(DtypeError, "target is torch.bool; a bool is no number", function, x, x > 0.5)
+        errors(DtypeError, "target is bool; a bool is no number", function, x, x > 0.5)
     for function in (F.kl_div, F.binary_cross_entropy, F.binary_cross_entropy_with_logits):
-        errors(DtypeError, "target is torch.int64; it must be floating-point", function, x, long)
-        errors(DtypeError, "input is torch.int64; it must be floating-point", function, long, x)
+        errors(DtypeError, "target is int64; it must be floating-point", function, x, long)
+        errors(DtypeError, "input is int64; it must be floating-point", function, long, x)
     errors(DtypeError, "they must have one dtype", F.binary_cross_entropy, x, x.double())
     errors(DtypeError, "mse_loss: input is int64 and target is int64", F.mse_loss, long, long)
 

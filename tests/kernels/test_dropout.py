@@ -149,7 +149,7 @@ def test_errors():
         dropout(x, 1.5, seed())
     with pytest.raises(ShapeError, match="dropout: p is nan"):
         dropout(x, math.nan, seed())
-    with pytest.raises(DtypeError, match="dropout: seed is torch.int32; it must be torch.int64"):
+    with pytest.raises(DtypeError, match="dropout: seed is int32; it must be int64"):
         dropout(x, 0.5, torch.ones(1, dtype=torch.int32))
     with pytest.raises(ShapeError, match=r"dropout: seed is \(2,\); it holds one element"):
         dropout(x, 0.5, torch.tensor([1, 2]))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, dtype_name
 
 _MAPPINGS: dict[str, type[dict[Any, Any]]] = {"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter}
 
@@ -34,7 +34,7 @@ def encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, bytes):
         return {"@bytes": base64.b64encode(value).decode()}
     if isinstance(value, torch.dtype):
-        return {"@dtype": str(value).removeprefix("torch.")}
+        return {"@dtype": dtype_name(value)}
     if type(value) in (list, tuple):
         items = [encode(item, f"{path}/{index}", tensors) for index, item in enumerate(value)]
         return items if type(value) is list else {"@tuple": items}

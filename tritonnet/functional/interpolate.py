@@ -46,19 +46,19 @@ def interpolate(
     elements for every dtype, memory format and device: those that torch takes for float32.
 
     Returns: a fresh tensor, channels_last where torch takes input for it, else contiguous.
-    Raises: ValueError for arguments that do not go together, ShapeError for sizes that do not fit, NotImplementedError
-        for other modes, antialias, or a mode for another number of dimensions.
+    Raises: ShapeError for sizes that do not fit and arguments that do not go together, NotImplementedError for other
+        modes, antialias, or a mode for another number of dimensions.
     """
     if mode in (*_NEAREST, "area") and align_corners is not None:
-        raise ValueError(f"interpolate: align_corners is {align_corners}; only linear modes take it, not {mode!r}")
+        raise ShapeError(f"interpolate: align_corners is {align_corners}; only linear modes take it, not {mode!r}")
     spatial = input.dim() - 2
     if (size is None) == (scale_factor is None):
-        raise ValueError("interpolate: size or scale_factor is needed, and only one of them")
+        raise ShapeError("interpolate: size or scale_factor is needed, and only one of them")
     if recompute_scale_factor and size is not None:
-        raise ValueError("interpolate: recompute_scale_factor=True has no meaning where size is given")
+        raise ShapeError("interpolate: recompute_scale_factor=True has no meaning where size is given")
     for name, given in (("size", size), ("scale_factor", scale_factor)):
         if isinstance(given, Sequence) and len(given) != spatial:
-            raise ShapeError(f"interpolate: {name} is {given}; input {tuple(input.shape)} has {spatial} of them")
+            raise ShapeError(f"interpolate: {name} is {given!r}; input {tuple(input.shape)} has {spatial} of them")
     if antialias:
         raise NotImplementedError("interpolate: antialias=True is not offered")
     if mode in _REFUSED:

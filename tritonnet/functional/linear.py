@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tritonnet import kernels
-from tritonnet.errors import DtypeError, ShapeError
+from tritonnet.errors import DtypeError, ShapeError, dtype_name
 from tritonnet.kernels.pointwise.ops import ACTIVATIONS
 
 from .matmul import autocast_dtype, column_sum, multiply, product_like
@@ -47,7 +47,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, activat
         raise ShapeError(f"linear: bias is {tuple(bias.shape)}; it needs to be ({weight.shape[0]},) as weight has rows")
     dtype = autocast_dtype(input, weight)
     if dtype is None and (input.dtype != weight.dtype or (bias is not None and bias.dtype != input.dtype)):
-        given = ", ".join(str(t.dtype).removeprefix("torch.") for t in (input, weight, bias) if t is not None)
+        given = ", ".join(dtype_name(t.dtype) for t in (input, weight, bias) if t is not None)
         raise DtypeError(f"linear: got {given}; input, weight and bias need to have one dtype")
     if input.ndim == 1:
         return linear(input[None], weight, bias, activation=activation)[0]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tritonnet import kernels
-from tritonnet.errors import BackwardError, DtypeError, ShapeError
+from tritonnet.errors import BackwardError, DeviceError, DtypeError, ShapeError, dtype_name
 from tritonnet.kernels.loss import derivative, name_of
 
 from ._reduction import legacy_reduction
@@ -39,12 +39,14 @@ def mse_loss(
 
     Returns: [], for "none" the common shape.
     Raises: ShapeError for shapes that do not fit or a reduction of another name, DtypeError for dtypes that torch does
-        not take, BackwardError for a third derivative, and for the second one of a weighted mean by its weights.
+        not take, DeviceError for tensors on different devices, BackwardError for a third derivative, and for the second
+        one of a weighted mean by its weights.
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
     _warn_of_sizes(input, target)
-    return _reduced("mse_loss", input, target, reduction, weight=_checked(weight, input), weighted_mean=True)
+    weight = _checked("mse_loss", weight, input)
+    return _reduced("mse_loss", input, target, reduction, weight=weight, weighted_mean=True)
 
 
 def l1_loss(
@@ -60,7 +62,8 @@ def l1_loss(
         reduction = legacy_reduction(size_average, reduce)
     _warn_of_sizes(input, target)
     _check_no_bools("l1_loss", input, target)
-    return _reduced("l1_loss", input, target, reduction, weight=_checked(weight, input), weighted_mean=True)
+    weight = _checked("l1_loss", weight, input)
+    return _reduced("l1_loss", input, target, reduction, weight=weight, weighted_mean=True)
 
 
 def smooth_l1_loss(
@@ -106,7 +109,8 @@ def huber_loss(
     if delta <= 0:
         raise ShapeError(f"huber_loss: delta is {delta}; it must be positive")
     _check_floating("huber_loss", input=input)
-    return _reduced("huber_loss", input, target, reduction, delta, _checked(weight, input), like=input)
+    weight = _checked("huber_loss", weight, input)
+    return _reduced("huber_loss", input, target, reduction, delta, weight, like=input)
 
 
 def binary_cross_entropy(
@@ -142,7 +146,7 @@ def binary_cross_entropy(
         )
     _check_floating(name, input=input, target=target)
     if input.dtype != target.dtype and not autocast:
-        raise DtypeError(f"{name}: input is {input.dtype} and target is {target.dtype}; they must have one dtype")
+        raise DtypeError(f"{name}: {_dtypes(input, target)}; they must have one dtype")
     return _reduced(name, input, target, reduction, weight=weight, like=input)
 
 
@@ -280,6 +284,10 @@ def _reduced(
     _check_reduction(of, reduction, reductions)
     if weighted_mean and weight is not None and reduction == "mean":
         reduction = "weighted mean"
+    for role, tensor in (("target", target), ("weight", weight), ("pos_weight", parameter)):
+        if isinstance(tensor, Tensor) and tensor.device != input.device:
+            both = f"input is on {input.device} and {role} on {tensor.device}"
+            raise DeviceError(f"{name_of(of)}: {both}; move them to one device first")
     autocast = autocasts(input.device.type)
     dtype = None
     for tensor in (like,) if like is not None else (input, target, weight):
@@ -411,10 +419,11 @@ def _warn_of_sizes(input: Tensor, target: Tensor) -> None:
         )
 
 
-def _checked(weight: Tensor | None, input: Tensor) -> Tensor | None:
+def _checked(name: str, weight: Tensor | None, input: Tensor) -> Tensor | None:
     """A weight of the losses that want one of input's shape."""
     if weight is not None and weight.shape != input.shape:
-        raise ShapeError(f"weight is {tuple(weight.shape)} and input is {tuple(input.shape)}; they must be the same")
+        both = f"weight is {tuple(weight.shape)} and input is {tuple(input.shape)}"
+        raise ShapeError(f"{name}: {both}; they must be the same")
     return weight
 
 
@@ -434,12 +443,16 @@ def _check_sizes(name: str, input: Tensor, target: Tensor) -> None:
 def _check_floating(name: str, **tensors: Tensor) -> None:
     for role, tensor in tensors.items():
         if not tensor.is_floating_point():
-            raise DtypeError(f"{name}: {role} is {tensor.dtype}; it must be floating-point")
+            raise DtypeError(f"{name}: {role} is {dtype_name(tensor.dtype)}; it must be floating-point")
 
 
 def _check_no_bools(name: str, input: Tensor, target: Tensor) -> None:
     if torch.bool in (input.dtype, target.dtype):
-        raise DtypeError(f"{name}: input is {input.dtype} and target is {target.dtype}; a bool is no number")
+        raise DtypeError(f"{name}: {_dtypes(input, target)}; a bool is no number")
+
+
+def _dtypes(input: Tensor, target: Tensor) -> str:
+    return f"input is {dtype_name(input.dtype)} and target is {dtype_name(target.dtype)}"
 
 
 def _check_without_gradient(name: str, **tensors: Tensor | None) -> None:

@@ -29,8 +29,10 @@ def max_pool1d(
     Returns: [N, C, Q] or [C, Q]; with return_indices also the places of the maxima, int64.
     Raises: ShapeError and DtypeError as max_pool2d.
     """
-    row, step = _row("max_pool1d", input), None if stride is None else _beside(1, stride)
-    sizes = (_beside(1, kernel_size), step, _beside(0, padding), _beside(1, dilation), ceil_mode)
+    name = "max_pool1d"
+    row, step = _row(name, input), None if stride is None else _beside(name, 1, stride=stride)
+    window, pads = _beside(name, 1, kernel_size=kernel_size), _beside(name, 0, padding=padding)
+    sizes = (window, step, pads, _beside(name, 1, dilation=dilation), ceil_mode)
     return _squeezed(max_pool2d(row, *sizes, return_indices))
 
 
@@ -65,9 +67,10 @@ def avg_pool1d(
     Returns: [N, C, Q] or [C, Q].
     Raises: ShapeError and DtypeError as avg_pool2d.
     """
-    row, step = _row("avg_pool1d", input), None if stride is None else _beside(1, stride)
-    sizes = (_beside(1, kernel_size), step, _beside(0, padding), ceil_mode, count_include_pad)
-    return avg_pool2d(row, *sizes).squeeze(-2)
+    name = "avg_pool1d"
+    row, step = _row(name, input), None if stride is None else _beside(name, 1, stride=stride)
+    window, pads = _beside(name, 1, kernel_size=kernel_size), _beside(name, 0, padding=padding)
+    return avg_pool2d(row, window, step, pads, ceil_mode, count_include_pad).squeeze(-2)
 
 
 def adaptive_max_pool1d(
@@ -82,7 +85,9 @@ def adaptive_max_pool1d(
     Returns: [N, C, Q] or [C, Q]; with return_indices also the places of the maxima, int64.
     Raises: ShapeError and DtypeError as adaptive_max_pool2d.
     """
-    return _squeezed(adaptive_max_pool2d(_row("adaptive_max_pool1d", input), _beside(1, output_size), return_indices))
+    name = "adaptive_max_pool1d"
+    size = _beside(name, 1, output_size=output_size)
+    return _squeezed(adaptive_max_pool2d(_row(name, input), size, return_indices))
 
 
 def adaptive_max_pool1d_with_indices(
@@ -103,7 +108,8 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Size) -> Tensor:
     Returns: [N, C, Q] or [C, Q].
     Raises: ShapeError and DtypeError as adaptive_avg_pool2d.
     """
-    return adaptive_avg_pool2d(_row("adaptive_avg_pool1d", input), _beside(1, output_size)).squeeze(-2)
+    name = "adaptive_avg_pool1d"
+    return adaptive_avg_pool2d(_row(name, input), _beside(name, 1, output_size=output_size)).squeeze(-2)
 
 
 def _row(name: str, input: Tensor) -> Tensor:
@@ -113,8 +119,13 @@ def _row(name: str, input: Tensor) -> Tensor:
     return input.unsqueeze(-2)
 
 
-def _beside(height: int, size: Size) -> tuple[int, ...]:
-    return (height, size) if isinstance(size, int) else (height, *size)
+def _beside(name: str, height: int, **size: Size | None) -> tuple[int, int]:
+    """Of images, what an argument of `name` is of sequences."""
+    ((argument, given),) = size.items()
+    one = given[0] if isinstance(given, Sequence) and len(given) == 1 else given
+    if not isinstance(one, int):
+        raise ShapeError(f"{name}: {argument} is {given!r}; it takes an int or a sequence of one")
+    return height, one
 
 
 def _squeezed(result: Tensor | tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, Tensor]:

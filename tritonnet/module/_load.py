@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import StateDictError
+from ..errors import StateDictError, dtype_name
 from ..parameter import Parameter
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def describe(value: object) -> str:
         return "-"
     if not isinstance(value, Tensor):
         return type(value).__name__
-    return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    return f"{tuple(value.shape)} {dtype_name(value.dtype)}"
 
 
 def _table(rows: list[Row]) -> Iterator[str]:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from tritonnet.errors import DtypeError, ShapeError
-from tritonnet.kernels._errors import dtype_name
+from tritonnet.errors import DtypeError, ShapeError, dtype_name
 from tritonnet.kernels._op import FLOATS
 
 from ._state_dict import load

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import dtype_name
+
 Sizes = Mapping[str, int]
 Input = tuple[str | int, ...] | Callable[[Sizes, torch.Generator], Any]
 Dimension = Sequence[int] | Callable[[dict[str, int]], int]
@@ -28,7 +30,7 @@ class Case:
         return self.layouts[at % len(self.layouts)]
 
     def __str__(self) -> str:
-        parts = [str(self.dtype).removeprefix("torch.")]
+        parts = [dtype_name(self.dtype)]
         parts += [f"{name}={size}" for name, size in self.sizes.items()]
         parts += [f"{name}={value!r}" for name, value in self.hyper.items()]
         if len(self.layouts) > 1:

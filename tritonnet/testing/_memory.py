@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..errors import dtype_name
+
 LAYOUTS = ("contiguous", "transposed", "sliced", "expanded", "constant", "offset", "channels_last")
 """transposed: the first dimension runs fastest; sliced: every second element of a larger tensor, in each dimension;
 expanded: stride 0 in the first dimension; constant: stride 0 in all; offset: one element past an aligned address."""
@@ -159,6 +161,6 @@ class Poison(TorchDispatchMode):
         for guarded in self.allocated:
             found = guarded.broken_guard()
             if found:
-                dtype = str(guarded.tensor.dtype).removeprefix("torch.")
+                dtype = dtype_name(guarded.tensor.dtype)
                 return f"a fresh {dtype} tensor {tuple(guarded.tensor.shape)}: {found}"
         return ""

@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tritonnet.errors import DtypeError, ShapeError
-from tritonnet.kernels._errors import dtype_name
+from tritonnet.errors import DtypeError, ShapeError, dtype_name
 from tritonnet.kernels.pointwise import prelu as kernels
 
 from ..matmul import autocast_dtype
