@@ -19,4 +19,7 @@ def conv_precision(dtype: torch.dtype) -> str:
 
 
 def _named(dtype: torch.dtype, switch: object) -> str:
-    return "tf32" if dtype == torch.float32 and switch.fp32_precision == "tf32" else "ieee"  # type: ignore[attr-defined]
+    if dtype != torch.float32 or torch.version.hip is not None:
+        # Of AMD's GPUs only gfx942 has TF32, and Triton compiles no product in it for the others.
+        return "ieee"
+    return "tf32" if switch.fp32_precision == "tf32" else "ieee"  # type: ignore[attr-defined]
