@@ -31,11 +31,17 @@ def grouped_pid(pid, tiles_m, tiles_n, GROUP_M: tl.constexpr):
 
 
 @triton.jit
+def widened(index, INT64: tl.constexpr):
+    """An index of its own, in 64 bits where its product with a stride can pass 2^31."""
+    if INT64:
+        index = tl.cast(index, tl.int64)
+    return index
+
+
+@triton.jit
 def block_offsets(pid, BLOCK: tl.constexpr, INT64: tl.constexpr):
     """The indices of block `pid`; in 64 bits where their product with a stride can pass 2^31."""
-    if INT64:
-        pid = tl.cast(pid, tl.int64)
-    return pid * BLOCK + tl.arange(0, BLOCK)
+    return widened(pid, INT64) * BLOCK + tl.arange(0, BLOCK)
 
 
 _LARGEST_BLOCK = 1024

@@ -47,6 +47,9 @@ def pick_tile(M: int, N: int, Z: int, axis: int, dtype: torch.dtype, target: _tu
     if found := _tune.measured("column_sum", target, dtype, (M, N, Z), f"axis {axis}"):
         return Tile(**found)
     block_m, block_n = _TILES[target.kind, axis]
+    if target.kind == "gpu":
+        # As many bytes of sums in registers, whatever they are summed in.
+        block_m = block_m * 4 // wide_dtype(dtype).itemsize
     block_m = min(block_m, triton.next_power_of_2(max(M, 1)))
     block_n = min(block_n, triton.next_power_of_2(max(N, 1)))
     programs = Z * triton.cdiv(N, block_n)
@@ -79,7 +82,7 @@ def _column_sum_kernel(
     y = tl.sum(acc, axis=AXIS)
 
     if bias_ptr is not None:
-        y += tl.load(bias_ptr + (offs_n % bias_N) * stride_bias, mask=offs_n < N, other=0.0).to(ACC)
+        y += tl.load(bias_ptr + (offs_n % bias_N).to(tl.int64) * stride_bias, mask=offs_n < N, other=0.0).to(ACC)
     y_offs = tl.cast(part, tl.int64) * N + offs_n
     if pre_ptr is not None:
         tl.store(pre_ptr + y_offs, y.to(pre_ptr.dtype.element_ty), mask=offs_n < N)

@@ -6,13 +6,24 @@ import torch
 import triton
 import triton.language as tl
 
-from .._tile import TL_DTYPES, block_offsets
+from .._tile import TL_DTYPES, block_offsets, widened
 from .._tune import target
 from .geometry import needs_int64
 from .plan import Call, Operand
 from .tiles import pick_direct_tile, pick_tile
 
-VARYING = [*"NHWPQRS", "step_h", "step_w", "first_h", "first_w", "tap_h", "tap_w", "stride_bias", "part_pixels"]
+VARYING = [
+    *"NHWPQRS",
+    "step_h",
+    "step_w",
+    "first_h",
+    "first_w",
+    "tap_h",
+    "tap_w",
+    "stride_bias",
+    "part_pixels",
+    "groups",
+]
 """Arguments whose value no kernel is compiled for: one kernel serves images of all sizes, and kernels of all sizes."""
 
 # Both kernels: pixel (p, q) of y meets pixel (p * step_h + first_h + r * tap_h, q * step_w + first_w + s * tap_w) of x
@@ -36,8 +47,7 @@ def _correlate_kernel(
     blocks_k = tl.cdiv(K, BLOCK_K)
     pid = tl.program_id(0)
     pid_m, pid_k, group = pid // blocks_k, pid % blocks_k, tl.program_id(1)
-    if INT64:
-        group = tl.cast(group, tl.int64)
+    group, tap_h, tap_w = widened(group, INT64), widened(tap_h, INT64), widened(tap_w, INT64)
     offs_m = block_offsets(pid_m, BLOCK_M, INT64)
     offs_k = block_offsets(pid_k, BLOCK_K, INT64)
     offs_c = block_offsets(0, BLOCK_C, INT64)
@@ -70,7 +80,7 @@ def _correlate_kernel(
         blocks_c = tl.cdiv(C, BLOCK_C)
         for i in range(R * S * blocks_c):
             c, tap = i % blocks_c * BLOCK_C + offs_c, i // blocks_c
-            r, s = tap // S, tap % S
+            r, s = widened(tap // S, INT64), widened(tap % S, INT64)
             c_ok = c < C
             h, w = row_h + r * tap_h, row_w + s * tap_w
             ok = m_ok & inside(h, w, H, W)
@@ -120,7 +130,7 @@ def _store(
     PIXELS: tl.constexpr = 1 if CHANNELS_LAST else 0
     CHANNELS: tl.constexpr = 0 if CHANNELS_LAST else 1
     if bias_ptr is not None:
-        bias = tl.load(bias_ptr + (first_k + offs_k) * stride_bias, mask=k_ok, other=0.0)
+        bias = tl.load(bias_ptr + (first_k + offs_k).to(tl.int64) * stride_bias, mask=k_ok, other=0.0)
         acc += tl.expand_dims(bias.to(acc.dtype), CHANNELS)
     rows = n * stride_yn + p * stride_yp + q * stride_yq
     y_ptr += first_k * stride_yk
@@ -134,18 +144,19 @@ def _correlate_direct_kernel(
     N, C, K, H, W, P, Q, R, S,
     stride_xn, stride_xc, stride_xh, stride_xw, stride_wg, stride_wk, stride_wc, stride_wr, stride_ws,
     stride_yn, stride_yk, stride_yp, stride_yq, stride_bias,
-    step_h, step_w, first_h, first_w, tap_h, tap_w,
-    GROUPS: tl.constexpr, CHANNELS_LAST: tl.constexpr, INT64: tl.constexpr, DTYPE: tl.constexpr,
+    step_h, step_w, first_h, first_w, tap_h, tap_w, groups,
+    CHANNELS_LAST: tl.constexpr, INT64: tl.constexpr, DTYPE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     # For groups of so few channels that a matrix product would be mostly padding: offs_k runs over those of all groups.
+    tap_h, tap_w = widened(tap_h, INT64), widened(tap_w, INT64)
     PIXELS: tl.constexpr = 1 if CHANNELS_LAST else 0
     CHANNELS: tl.constexpr = 0 if CHANNELS_LAST else 1
     ACC: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
     offs_m = block_offsets(tl.program_id(0), BLOCK_M, INT64)
     offs_k = block_offsets(tl.program_id(1), BLOCK_K, INT64)
     n, p, q = split_pixels(offs_m, P, Q)
-    m_ok, k_ok = offs_m < N * P * Q, offs_k < GROUPS * K
+    m_ok, k_ok = offs_m < N * P * Q, offs_k < groups * K
     row_h, row_w = p * step_h + first_h, q * step_w + first_w
     rows = n * stride_xn + row_h * stride_xh + row_w * stride_xw
     group = offs_k // K
@@ -153,8 +164,8 @@ def _correlate_direct_kernel(
     w_ptrs = w_ptr + group * stride_wg + offs_k % K * stride_wk
     acc = tl.zeros((BLOCK_M, BLOCK_K) if CHANNELS_LAST else (BLOCK_K, BLOCK_M), ACC)
     for i in range(R * S * C):
-        c, tap = i % C, i // C
-        r, s = tap // S, tap % S
+        c, tap = widened(i % C, INT64), i // C
+        r, s = widened(tap // S, INT64), widened(tap % S, INT64)
         h, w = row_h + r * tap_h, row_w + s * tap_w
         ok = m_ok & inside(h, w, H, W)
         taps = rows + (r * tap_h * stride_xh + s * tap_w * stride_xw + c * stride_xc)
@@ -211,10 +222,11 @@ def correlate_call(
     if direct(groups, K, C):
         elements = pick_direct_tile(M, groups * K, last, target(device))
         grid = (triton.cdiv(M, elements.BLOCK_M), triton.cdiv(groups * K, elements.BLOCK_K))
-        return Call(_correlate_direct_kernel, grid, sizes, {"GROUPS": groups, **constexprs, **asdict(elements)})
+        return Call(_correlate_direct_kernel, grid, (*sizes, groups), {**constexprs, **asdict(elements)})
     together = flat(C, R, S)
     layout = "channels_last" if last else ""
-    tile = pick_tile("conv2d", M, K, C * R * S if together else C, together, dtype, target(device), layout)
+    columns, operands = C * R * S if together else C, (x.dtype, weight.dtype)
+    tile = pick_tile("conv2d", M, K, columns, together, dtype, target(device), layout, operands, int64)
     grid = (triton.cdiv(M, tile.BLOCK_M) * triton.cdiv(K, tile.BLOCK_K), groups)
     return Call(
         _correlate_kernel, grid, sizes, {**constexprs, "FLAT": together, "PRECISION": precision, **asdict(tile)}

@@ -114,7 +114,9 @@ def _plan(by: tuple[Any, ...]) -> _Plan:
         for w in along(conv.w):
             call = correlate_call(
                 grad,
-                Operand((C // conv.groups, k, h.taps, w.taps), (sc, sk, sr * h.tap_step, ss * w.tap_step), dtype),
+                Operand(
+                    (C // conv.groups, k, h.taps, w.taps), (sc, sk, sr * h.tap_step, ss * w.tap_step), weight.dtype
+                ),
                 k * sk,
                 Operand((N, C, h.pixels, w.pixels), (dn, dc, dh * conv.h.stride, dw * conv.w.stride), dtype),
                 0,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._launch import Grid, launch
 from .._op import op
-from .._tile import TL_DTYPES, block_offsets, wide_dtype
+from .._tile import TL_DTYPES, block_offsets, wide_dtype, widened
 from .._tune import target
 from ..column_sum import sum_parts
 from .correlate import VARYING, direct, flat, inside, split_pixels
@@ -44,8 +44,8 @@ def _grad_weight_kernel(
     blocks_c = tl.cdiv(C * R * S, BLOCK_C) if FLAT else tl.cdiv(C, BLOCK_C) * R * S
     pid = tl.program_id(0)
     pid_k, pid_c, part, group = pid // blocks_c, pid % blocks_c, tl.program_id(1), tl.program_id(2)
-    if INT64:
-        group, part = tl.cast(group, tl.int64), tl.cast(part, tl.int64)
+    group, part = widened(group, INT64), widened(part, INT64)
+    tap_h, tap_w = widened(tap_h, INT64), widened(tap_w, INT64)
     offs_k = block_offsets(pid_k, BLOCK_K, INT64)
     if FLAT:
         offs_c = block_offsets(pid_c, BLOCK_C, INT64)
@@ -53,7 +53,7 @@ def _grad_weight_kernel(
         c_ok = offs_c < C * R * S
     else:
         tap = pid_c % (R * S)
-        c, r, s = block_offsets(pid_c // (R * S), BLOCK_C, INT64), tap // S, tap % S
+        c, r, s = block_offsets(pid_c // (R * S), BLOCK_C, INT64), widened(tap // S, INT64), widened(tap % S, INT64)
         c_ok = c < C
     k_ok = offs_k < K
     dy_ptr += group * K * stride_dyk
@@ -97,8 +97,8 @@ def _grad_weight_direct_kernel(
     N, C, K, H, W, P, Q, R, S, part_pixels,
     stride_dyn, stride_dyk, stride_dyp, stride_dyq, stride_xn, stride_xc, stride_xh, stride_xw,
     stride_dws, stride_dwk, stride_dwc, stride_dwr, stride_dwt,
-    step_h, step_w, first_h, first_w, tap_h, tap_w,
-    GROUPS: tl.constexpr, CHANNELS_LAST: tl.constexpr, INT64: tl.constexpr, DTYPE: tl.constexpr,
+    step_h, step_w, first_h, first_w, tap_h, tap_w, groups,
+    CHANNELS_LAST: tl.constexpr, INT64: tl.constexpr, DTYPE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     # One program: one (c, r, s) of BLOCK_K output channels of all groups.
@@ -106,11 +106,11 @@ def _grad_weight_direct_kernel(
     CHANNELS: tl.constexpr = 0 if CHANNELS_LAST else 1
     ACC: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
     pid, part = tl.program_id(0), tl.program_id(1)
-    if INT64:
-        part = tl.cast(part, tl.int64)
+    part, tap_h, tap_w = widened(part, INT64), widened(tap_h, INT64), widened(tap_w, INT64)
     offs_k = block_offsets(pid // (C * R * S), BLOCK_K, INT64)
-    c, r, s = pid // (R * S) % C, pid // S % R, pid % S
-    k_ok = offs_k < GROUPS * K
+    c = widened(pid // (R * S) % C, INT64)
+    r, s = widened(pid // S % R, INT64), widened(pid % S, INT64)
+    k_ok = offs_k < groups * K
     x_ptrs = x_ptr + tl.expand_dims((offs_k // K * C + c) * stride_xc, CHANNELS)
     dy_ptrs = dy_ptr + tl.expand_dims(offs_k * stride_dyk, CHANNELS)
     acc = tl.zeros((BLOCK_M, BLOCK_K) if CHANNELS_LAST else (BLOCK_K, BLOCK_M), ACC)
@@ -221,17 +221,20 @@ def _plan(by: tuple[Any, ...]) -> _Plan:
         split, part_pixels = pick_split(M, elements.BLOCK_M, programs, on)
         kernel: Any = _grad_weight_direct_kernel
         grid: Grid = (programs, split)
-        constexprs |= {"GROUPS": groups, "CHANNELS_LAST": grad.channels_contiguous, **asdict(elements)}
+        more: tuple[int, ...] = (groups,)
+        constexprs |= {"CHANNELS_LAST": grad.channels_contiguous, **asdict(elements)}
     else:
         together = flat(C, R, S)
         columns = C * R * S if together else C
-        tile = pick_tile("conv2d_grad_weight", M, K, columns, together, dtype, on)
+        tile = pick_tile(
+            "conv2d_grad_weight", M, K, columns, together, dtype, on, "", (grad.dtype, x.dtype), constexprs["INT64"]
+        )
         programs = triton.cdiv(K, tile.BLOCK_K) * triton.cdiv(columns, tile.BLOCK_C) * (1 if together else R * S)
         split, part_pixels = pick_split(M, tile.BLOCK_M, programs * groups, on)
-        kernel, grid = _grad_weight_kernel, (programs, split, groups)
+        kernel, grid, more = _grad_weight_kernel, (programs, split, groups), ()
         last = {"GRAD_LAST": grad.channels_contiguous, "X_LAST": x.channels_contiguous}
         constexprs |= {"FLAT": together, **last, "PRECISION": of.precision, **asdict(tile)}
     steps = (h.stride, w.stride, -h.pad, -w.pad, h.dilation, w.dilation)
     strides = (*grad.strides, *x.strides, conv.K * C * R * S, *dw.strides)
-    sizes = (N, C, K, h.inp, w.inp, P, Q, R, S, part_pixels, *strides, *steps)
+    sizes = (N, C, K, h.inp, w.inp, P, Q, R, S, part_pixels, *strides, *steps, *more)
     return _Plan(dw, Call(kernel, grid, sizes, constexprs))

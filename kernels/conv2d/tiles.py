@@ -43,10 +43,20 @@ _LEAST_BLOCKS = 4
 
 
 def pick_tile(
-    op: str, M: int, K: int, C: int, flat: bool, dtype: torch.dtype, target: Target, layout: str = ""
+    op: str,
+    M: int,
+    K: int,
+    C: int,
+    flat: bool,
+    dtype: torch.dtype,
+    target: Target,
+    layout: str = "",
+    operands: tuple[torch.dtype, ...] = (),
+    far: bool = False,
 ) -> Tile:
     """The tile of `op` for M pixels and a reduction over, or a product with, C columns; flat: these are (c, r, s).
 
+    dtype: of the products; operands: those that are read, where they are others; far: with offsets of 64 bits.
     A measured one if there is (sizes M, K, C under its name), else the largest that the sizes fill.
     """
     entry = measured(op, target, dtype, (M, K, C), layout)
@@ -59,15 +69,19 @@ def pick_tile(
     if target.kind == "gpu":
         if dtype.itemsize == 8:
             return Tile(32, 16, 16, 4, 1)
-        reduced = 128 // dtype.itemsize
+        reduced = 128 // max(each.itemsize for each in (dtype, *operands))
         if op == "conv2d_grad_weight":
             block_m = reduced
         else:
             block_c = min(block_c, reduced)
+        if far:
+            # Addresses take twice the registers.
+            block_k = min(block_k, 64)
         if flat:
             # Every element of the image has an address of its own; those of more columns fill the registers.
-            block_c = min(block_c, reduced // 2)
-    return Tile(block_m, block_k, block_c, largest.num_warps if block_k >= 64 else 4, largest.num_stages)
+            block_c = min(block_c, max(least, reduced // (4 if far else 2)))
+    warps = largest.num_warps if block_k >= 64 or (flat and far) else 4
+    return Tile(block_m, block_k, block_c, warps, largest.num_stages)
 
 
 def pick_direct_tile(M: int, K: int, last: bool, target: Target) -> DirectTile:

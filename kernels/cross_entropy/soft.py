@@ -60,7 +60,7 @@ def _soft_cross_entropy_kernel(
     statistics_ptrs = statistics_ptr + first_row(R, n2, ss2, ss3, BLOCK_R) + row * ss1
     tl.store(statistics_ptrs, high, mask=valid)
     tl.store(statistics_ptrs + ss0, log_sum, mask=valid)
-    tl.store(statistics_ptrs + 2 * ss0, mass, mask=valid)
+    tl.store(statistics_ptrs + ss0 + ss0, mass, mask=valid)
     loss_ptrs = loss_ptr + first_row(R, n2, sl2, sl3, BLOCK_R) + row * sl1
     store_losses(loss_ptr, total_ptr, sums_ptr, loss_ptrs, valid, loss, valid.to(acc), REDUCTION)
 

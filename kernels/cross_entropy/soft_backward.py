@@ -27,7 +27,7 @@ def _soft_cross_entropy_backward_kernel(
     statistics_ptrs = statistics_ptr + first_row(R, n2, ss2, ss3, BLOCK_R) + rows * ss1
     high = tl.load(statistics_ptrs, mask=valid, other=0.0)
     log_sum = tl.load(statistics_ptrs + ss0, mask=valid, other=0.0)
-    mass = tl.load(statistics_ptrs + 2 * ss0, mask=valid, other=0.0)
+    mass = tl.load(statistics_ptrs + ss0 + ss0, mask=valid, other=0.0)
     dloss = tl.load(dloss_ptr + first_row(R, n2, sdl2, sdl3, BLOCK_R) + rows * sdl1, mask=valid, other=0.0).to(acc)
     if total_ptr is not None:
         dloss /= tl.load(total_ptr)

@@ -60,7 +60,7 @@ def _matmul_kernel(
         b_ptrs += BLOCK_K * stride_bk
 
     if bias_ptr is not None:
-        acc += tl.load(bias_ptr + offs_n * stride_bias, mask=offs_n < N, other=0.0).to(ACC)[None, :]
+        acc += tl.load(bias_ptr + offs_n.to(tl.int64) * stride_bias, mask=offs_n < N, other=0.0).to(ACC)[None, :]
     c_offs = offs_m[:, None] * N + offs_n[None, :]
     c_mask = (offs_m[:, None] < M) & (offs_n[None, :] < N)
     first_c = tl.cast(part, tl.int64) * M * N
@@ -211,7 +211,7 @@ def _plan(
     (Z, Y), (stride_az, stride_ay), (stride_bz, stride_by) = (
         [*start, *last][-2:] for start, last in (((1, 1), batch), ((0, 0), a_batch), ((0, 0), b_batch))
     )
-    tile = pick_tile(M, N, K, Z * Y, dtype, _tune.target(device), activation)
+    tile = pick_tile(M, N, K, Z * Y, dtype, _tune.target(device), activation, (a_dtype, b_dtype))
     programs = Z * Y * tile.SPLIT_K * triton.cdiv(M, tile.BLOCK_M) * triton.cdiv(N, tile.BLOCK_N)
     int64 = (
         needs_int64((M, K), (stride_am, stride_ak)) or needs_int64((K, N), b_stride[-2:]) or needs_int64((M, N), (N, 1))

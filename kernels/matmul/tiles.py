@@ -68,26 +68,40 @@ class _Split:
 # On a CPU, parts of a long K also keep the operands in the cache; and the number of threads must not change the bits.
 _SPLITS = {"cpu": _Split(64, 128, 1024), "gpu": _Split(128, None, 512)}
 _MOST_PARTS = 16
+_LEAST_K = 16
 _LIGHT = ("none", "relu")
 """Activations that take no registers."""
 _SUMS_BESIDE_OTHERS = {("gpu", 2): 64, ("gpu", 4): 64, ("gpu", 8): 8}
 """How many sums of so many bytes a thread may hold where another activation needs registers too; more of them spill."""
 
 
-def pick_tile(M: int, N: int, K: int, Z: int, dtype: torch.dtype, target: Target, activation: str = "none") -> Tile:
+def pick_tile(
+    M: int,
+    N: int,
+    K: int,
+    Z: int,
+    dtype: torch.dtype,
+    target: Target,
+    activation: str = "none",
+    operands: tuple[torch.dtype, ...] = (),
+) -> Tile:
     """The tile for Z products [M, K] x [K, N]: the measured one, else the one whose busiest unit has least to do.
 
+    dtype: of the products; operands: those that are read, where they are others.
     On a CPU, BLOCK_K and SPLIT_K, and with them the order of every sum, do not depend on `target.units`.
     """
+    # Operands wait in shared memory as they were read: a tile takes as many bytes of wider ones, and so a shorter part
+    # of K, at least what `tl.dot` takes.
+    wider = max([1, *(each.itemsize // dtype.itemsize for each in operands)]) if target.kind == "gpu" else 1
     layout = "" if activation in _LIGHT else "activation"
     if found := measured("matmul", target, dtype, (M, N, K, Z), layout):
         return Tile(**found)
     tiles = [
-        (tile, share)
+        (replace(tile, BLOCK_K=tile.BLOCK_K // wider), share)
         for tile, share in _TILES[target.kind, dtype.itemsize]
-        if activation in _LIGHT or has_room(tile, dtype, target.kind)
+        if (activation in _LIGHT or has_room(tile, dtype, target.kind)) and tile.BLOCK_K >= wider * _LEAST_K
     ]
-    fitting = [entry for entry in tiles if _bytes(entry[0], dtype) <= target.shared] or [tiles[-1]]
+    fitting = [entry for entry in tiles if wider * _bytes(entry[0], dtype) <= target.shared] or [tiles[-1]]
 
     def cost(entry: tuple[Tile, float]) -> float:
         tile, share = entry

@@ -35,7 +35,7 @@ class Tile:
 
 
 # BLOCK_K and the elements of a tile, for each kind of device and AXIS.
-_TILES = {("cpu", 0): (1024, 4096), ("cpu", 1): (4, 1024), ("gpu", 0): (128, 4096), ("gpu", 1): (8, 4096)}
+_TILES = {("cpu", 0): (1024, 4096), ("cpu", 1): (4, 1024), ("gpu", 0): (128, 4096), ("gpu", 1): (8, 2048)}
 _PROGRAMS, _LONGEST = 64, 64
 
 

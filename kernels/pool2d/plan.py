@@ -44,7 +44,7 @@ _BLOCKS = {
     ("gpu", True): Tile(128, 32, 32),
 }
 _GPU_ELEMENTS = 512
-_LONG_BLOCKS = {"cpu": (4096, 1024), "gpu": (1024, 256)}
+_LONG_BLOCKS = {"cpu": (4096, 1024), "gpu": (512, 256)}
 _MOST_TAPS, _MOST_PHASES = 32, 16
 # Bytes count on a GPU; a CPU's vectors take as many bytes as floats at once only if they are as long.
 _INDEX_DTYPES = {torch.device("cpu"): torch.int32}

@@ -11,8 +11,11 @@ from unittest import mock
 
 import torch
 
-from tests.kernels.examples import Example
+from tests.kernels.examples import Call, Example
 from tritonnet.kernels import _launch, _tune
+
+Change = Callable[[str, torch.Tensor], torch.Tensor]
+Measured = Callable[..., dict[str, int] | None]
 
 
 @dataclass(frozen=True)
@@ -40,21 +43,29 @@ def _pointer(tensor: torch.Tensor) -> Pointer:
 
 
 @contextlib.contextmanager
-def recording(target: _tune.Target) -> Iterator[Callable[[Example, torch.dtype, int], list[Launch]]]:
-    """Gives what lists the launches of an example with the tiles that are picked for `target`."""
+def recording(
+    target: _tune.Target, measured: Measured = lambda *_, **__: None
+) -> Iterator[Callable[..., list[Launch]]]:
+    """Gives `record(example, dtype, n, change)`: the launches of an example with the tiles picked for `target`.
+
+    measured: in the place of `_tune.measured`. change: see `Example.changed`.
+    """
     launches: list[Launch] = []
 
     def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constexprs: Any) -> None:
         seen = (_pointer(arg) if isinstance(arg, torch.Tensor) else arg for arg in args)
         launches.append(Launch(kernel, tuple(seen), constexprs))
 
-    def record(example: Example, dtype: torch.dtype, n: int) -> list[Launch]:
+    def record(example: Example, dtype: torch.dtype, n: int, change: Change | None = None) -> list[Launch]:
         launches.clear()
-        example.make(dtype, n, "meta").of(example.op.launcher)
+        call = _made(example, dtype, n)
+        if change is not None:
+            call = example.changed(call, change)
+        call.of(example.op.launcher)
         return list(launches)
 
     # Each file has names of its own for what it imports.
-    replaced = [(_launch.launch, launch), (_tune.target, lambda _: target)]
+    replaced = [(_launch.launch, launch), (_tune.target, lambda _: target), (_tune.measured, measured)]
     with contextlib.ExitStack() as stack:
         for module in _modules():
             for name, value in list(vars(module).items()):
@@ -64,6 +75,11 @@ def recording(target: _tune.Target) -> Iterator[Callable[[Example, torch.dtype, 
         forget_plans()
         stack.callback(forget_plans)
         yield record
+
+
+@functools.cache
+def _made(example: Example, dtype: torch.dtype, n: int) -> Call:
+    return example.make(dtype, n, "meta")
 
 
 def _modules() -> list[ModuleType]:

@@ -65,18 +65,27 @@ class Example:
 
     def make(self, dtype: torch.dtype, n: int, device: str | torch.device = DEVICE) -> Call:
         """The same call each time that it is asked for, in memory of its own on `device`."""
-        torch.manual_seed(0)
+        # torch.manual_seed takes a millisecond where there is no GPU.
+        (torch.manual_seed if torch.device(device).type == "cuda" else torch.default_generator.manual_seed)(0)
         with torch.device(device):
             made = self.factory(dtype, n)
         return made if isinstance(made, Call) else Call(made)
 
-    @property
-    def dense(self) -> set[str]:
-        """The parameters whose tensors must lie densely in memory."""
-        return {*self.op.tables, *DENSE.get(self.op.name, ())}
+    def changed(self, call: Call, change: Callable[[str, torch.Tensor], torch.Tensor]) -> Call:
+        """The call with `change(label, tensor)` for each tensor that need not lie densely in memory."""
+        bound = self.op.signature.bind(*call.args, **call.kwargs)
+        for name in bound.arguments.keys() - {*self.op.tables, *DENSE.get(self.op.name, ())}:
+            bound.arguments[name] = _changed(name, bound.arguments[name], change)
+        return Call(bound.args, bound.kwargs)
 
     def __str__(self) -> str:
         return f"{self.op.name}-{self.factory.__name__}"
+
+
+def _changed(label: str, value: Any, change: Callable[[str, torch.Tensor], torch.Tensor]) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_changed(f"{label}[{at}]", each, change) for at, each in enumerate(value))
+    return change(label, value) if isinstance(value, torch.Tensor) else value
 
 
 def examples() -> list[Example]:

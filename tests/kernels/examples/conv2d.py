@@ -3,6 +3,8 @@ and taps where channels are few (flat), no product where groups are small (direc
 
 import torch
 
+from . import call
+
 STRIDED, DILATED, PLAIN = ((2, 1), (1, 2), (1, 1)), ((1, 1), 2, (1, 2)), (1, 0, 1)
 
 # Channels of x and of weight, groups, then stride, padding and dilation; size of the kernel.
@@ -19,7 +21,7 @@ PLANS = {
 def operands(dtype, n, plan, last):
     channels, hyper, taps = PLANS[plan]
     C, K, groups = channels(n)
-    x, weight = torch.randn(2 + n // 4, C, 9, 11).to(dtype), torch.randn(K, C // groups, *taps).to(dtype)
+    x, weight = torch.randn(3 + n // 4, C, 9, 11).to(dtype), torch.randn(K, C // groups, *taps).to(dtype)
     grad = torch.randn(torch.conv2d(x.to("meta"), weight.to("meta"), None, *hyper, groups).shape).to(dtype)
     if last:
         x, weight, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight, grad))
@@ -61,6 +63,16 @@ def mixed_formats(dtype, n):
     return grad, x.contiguous(memory_format=torch.channels_last), tuple(weight.shape), *steps
 
 
+def rounded(make):
+    """Operands of another dtype, rounded in the kernel, as under autocast."""
+
+    def factory(dtype, n):
+        return call(*make("plain", False)(torch.float32, n), dtype=dtype)
+
+    factory.__name__ = "rounded"
+    return factory
+
+
 OPS = {"conv2d": forward, "conv2d_grad_input": grad_input, "conv2d_grad_weight": grad_weight}
-EXAMPLES = {op: [of(plan, last) for plan in PLANS for last in (False, True)] for op, of in OPS.items()}
+EXAMPLES = {op: [of(plan, last) for plan in PLANS for last in (False, True)] + [rounded(of)] for op, of in OPS.items()}
 EXAMPLES["conv2d_grad_weight"].append(mixed_formats)

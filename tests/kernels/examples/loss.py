@@ -71,3 +71,5 @@ EXAMPLES = {
         gradient_of(alike, "", "factor"),
     ],
 }
+# What loss returned for it.
+DENSE = {"loss_gradient": {"statistics"}}

@@ -11,6 +11,19 @@ def square(dtype, n):
     return randn(dtype, 60 * n, 40 * n), randn(dtype, 40 * n, 50 * n)
 
 
+def wide(dtype, n):
+    """Sizes that fill a GPU best with tiles of other shapes than square ones; so do the next two."""
+    return randn(dtype, 88 * n, 8 * n), randn(dtype, 8 * n, 192 * n)
+
+
+def tall(dtype, n):
+    return randn(dtype, 192 * n, 8 * n), randn(dtype, 8 * n, 88 * n)
+
+
+def narrow(dtype, n):
+    return randn(dtype, 60 * n, 40 * n), randn(dtype, 40 * n, 10)
+
+
 def linear(dtype, n):
     """As nn.Linear calls it: the weight transposed, the bias and the activation in the product."""
     x, weight, bias = randn(dtype, 2, 5 * n, 33 * n), randn(dtype, 40 * n, 33 * n), randn(dtype, 40 * n)
@@ -52,6 +65,6 @@ def gradient_with_bias(dtype, n):
 
 
 EXAMPLES = {
-    "matmul": [square, linear, parted, batched, rounded, kept, parted_and_kept],
+    "matmul": [square, wide, tall, narrow, linear, parted, batched, rounded, kept, parted_and_kept],
     "matmul_epilogue_backward": [gradient, gradient_with_bias],
 }
