@@ -6,13 +6,14 @@ WITH = $(PYTHON) .ci/with.py
 # One worker a core, where pytest-xdist is there.
 WORKERS = $$($(WITH) -c "import importlib.util as u; print('-n auto --maxprocesses 8' if u.find_spec('xdist') else '')")
 
-.PHONY: help train test lint clean
+.PHONY: help train test targets lint clean
 
 help:
-	@echo "make train   train a small network on handwritten digits, save it, draw what it misread"
-	@echo "make test    run the tests (ARGS=\"-k conv2d\" for some of them)"
-	@echo "make lint    ruff and mypy"
-	@echo "make clean   remove what these commands made: .venv, .deps, runs, caches"
+	@echo "make train    train a small network on handwritten digits, save it, draw what it misread"
+	@echo "make test     run the tests (ARGS=\"-k conv2d\" for some of them)"
+	@echo "make targets  compile every kernel for eight GPUs, and look for spills"
+	@echo "make lint     ruff and mypy"
+	@echo "make clean    remove what these commands made: .venv, .deps, runs, caches"
 
 train:
 	@$(WITH) examples/digits.py $(ARGS)
@@ -20,10 +21,13 @@ train:
 test:
 	@$(WITH) -m pytest $(WORKERS) $(ARGS)
 
+targets:
+	@$(WITH) -m tests.targets $(ARGS)
+
 lint:
 	@$(WITH) -m ruff check .
 	@$(WITH) -m ruff format --check .
 	@$(WITH) -m mypy
 
 clean:
-	rm -rf .venv .deps runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .deps .targets runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

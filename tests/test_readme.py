@@ -57,5 +57,5 @@ def test_every_layer_is_listed():
 
 def test_make_says_what_it_does():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
-    for name in ("train", "test", "lint", "clean"):
+    for name in ("train", "test", "targets", "lint", "clean"):
         assert f"make {name}" in done.stdout

@@ -1,14 +1,12 @@
 """column_sum: values in every size, dtype and layout; more stages than one, 64-bit offsets, errors."""
 
 import importlib
-from dataclasses import asdict
 
 import pytest
 import torch
 
 from tritonnet.errors import DtypeError, ShapeError
 from tritonnet.kernels import _tune, column_sum
-from tritonnet.kernels._tile import TL_DTYPES, wide_dtype
 from tritonnet.kernels.column_sum import column_sum_reference, pick_tile
 from tritonnet.testing import check
 
@@ -68,23 +66,3 @@ def test_errors():
         column_sum(torch.ones(3))
     with pytest.raises(DtypeError, match="column_sum: x is int64"):
         column_sum(torch.ones(3, 3, dtype=torch.int64))
-
-
-@pytest.mark.parametrize("capability", [80, 90, 100])
-@pytest.mark.parametrize("axis", [0, 1])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_gpu_tiles_compile_and_spill_nothing(capability, axis, dtype, compile_for_gpu):
-    kernel = source._column_sum_kernel
-    constants = asdict(pick_tile(100_000, 1000, 1, axis, dtype, GPU))
-    warps = constants.pop("num_warps")
-    constants |= {
-        "ACT": None,
-        "INT64": False,
-        "bias_ptr": None,
-        "pre_ptr": None,
-        "stride_xm" if axis else "stride_xn": 1,
-    }
-    types = {name: "i32" for name in kernel.arg_names if name not in constants}
-    types |= {"x_ptr": f"*{TL_DTYPES[dtype]}", "y_ptr": f"*{TL_DTYPES[wide_dtype(dtype)]}"}
-    _, spilled = compile_for_gpu(kernel, types, constants, capability, warps)
-    assert spilled == 0

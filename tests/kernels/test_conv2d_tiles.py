@@ -1,18 +1,10 @@
-"""The tiles of conv2d and its gradients: what is picked, and what becomes of it on GPUs that need not be there."""
-
-import importlib
+"""The tiles that are picked for conv2d and its gradients."""
 
 import pytest
 import torch
 
 from tritonnet.kernels import _tune
-from tritonnet.kernels._tile import TL_DTYPES, wide_dtype
-from tritonnet.kernels.conv2d.plan import key
-
-tiles, correlate, forward, grad_weight = (
-    importlib.import_module(f"tritonnet.kernels.conv2d.{name}")
-    for name in ("tiles", "correlate", "forward", "grad_weight")
-)
+from tritonnet.kernels.conv2d import tiles
 
 CPU = _tune.Target("cpu", "no such processor", 2, 512 << 10)
 H100 = _tune.Target("gpu", "no such gpu", 132, 232448)
@@ -62,40 +54,3 @@ def test_split_covers_every_pixel_once(M, block, programs, target):
 def test_split_does_not_depend_on_the_number_of_threads():
     more = _tune.Target("cpu", "no such processor", 64, 512 << 10)
     assert tiles.pick_split(8192, 128, 3, CPU) == tiles.pick_split(8192, 128, 3, more)
-
-
-LARGEST = {
-    "few channels": ((14, 128, 1), torch.contiguous_format),
-    "many channels": ((512, 512, 1), torch.channels_last),
-    "depthwise": ((64, 64, 64), torch.channels_last),
-}
-"""What takes the largest tiles of each kind: C, K and groups."""
-
-
-@pytest.mark.parametrize("case", LARGEST)
-@pytest.mark.parametrize("capability", [80, 90, 100])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_gpu_tiles_compile_and_spill_nothing(case, capability, dtype, compile_for_gpu, monkeypatch):
-    for module in (correlate, grad_weight):
-        monkeypatch.setattr(module, "target", lambda _: H100)
-    (C, K, groups), layout = LARGEST[case]
-    x = torch.empty(32, C, 56, 56, dtype=dtype, device="meta").to(memory_format=layout)
-    weight = torch.empty(K, C // groups, 3, 3, dtype=dtype, device="meta").to(memory_format=layout)
-    bias, grad = weight.new_empty(K), x.new_empty(32, K, 56, 56).to(memory_format=layout)
-    dw = weight.to(wide_dtype(dtype))
-    for tensors, call in (
-        ([x, weight, bias, grad], forward._plan(key(x, weight, bias, 1, 1, 1, groups, None)).call),
-        ([grad, x, dw], grad_weight._plan(key(grad, x, weight.shape, 1, 1, 1, groups, None)).call),
-    ):
-        constants = dict(call.constexprs)
-        options = {name: constants.pop(name) for name in ("num_warps", "num_stages") if name in constants}
-        pointers = call.kernel.arg_names[: len(tensors)]
-        types = {name: f"*{TL_DTYPES[tensor.dtype]}" for name, tensor in zip(pointers, tensors, strict=True)}
-        for parameter, value in zip(call.kernel.params[len(tensors) :], call.sizes, strict=False):
-            if value == 1 and not parameter.do_not_specialize:
-                constants[parameter.name] = 1
-            else:
-                types[parameter.name] = "i32"
-        compiled, spilled = compile_for_gpu(call.kernel, types, constants, capability, **options)
-        assert compiled.metadata.shared <= {80: 166912, 90: 232448, 100: 232448}[capability], options
-        assert spilled == 0, constants

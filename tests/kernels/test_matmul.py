@@ -1,15 +1,12 @@
 """matmul: values in every size, dtype and layout; tiles, split K, 64-bit offsets, errors."""
 
 import importlib
-from dataclasses import asdict
 
 import pytest
 import torch
 
 from tritonnet.errors import DeviceError, DtypeError, ShapeError
 from tritonnet.kernels import _tune, matmul
-from tritonnet.kernels._activations import ACTIVATIONS
-from tritonnet.kernels._tile import TL_DTYPES
 from tritonnet.kernels.matmul import Tile, matmul_reference, pick_tile
 from tritonnet.testing import check
 
@@ -252,29 +249,3 @@ def test_wrong_devices():
 def test_meta_tensors_have_shape_and_dtype():
     c = matmul(torch.ones(5, 2, 3, device="meta"), torch.ones(3, 4, device="meta"), out_dtype=torch.float64)
     assert c.shape == (5, 2, 4) and c.dtype == torch.float64 and c.device.type == "meta"
-
-
-@pytest.mark.parametrize("capability", [80, 90, 100])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_gpu_tiles_compile_and_spill_nothing(capability, dtype, compile_for_gpu):
-    shared = {80: 166912, 90: 232448, 100: 232448}[capability]
-    kernel = product._matmul_kernel
-    for tile, _ in tiles._TILES["gpu", dtype.itemsize]:
-        if tiles._bytes(tile, dtype) > shared:
-            continue
-        heavy = tiles.has_room(tile, dtype, "gpu")
-        options = asdict(tile)
-        warps, stages = options.pop("num_warps"), options.pop("num_stages")
-        constants = {
-            "DTYPE": TL_DTYPES[dtype],
-            "PRECISION": "ieee",
-            "ACT": ACTIVATIONS["gelu" if heavy else "relu"].formula,
-            "INT64": False,
-            **options,
-        }
-        constants |= {"stride_ak": 1, "stride_bk": 1, "stride_bias": 1}
-        names = [name for name in kernel.arg_names if name not in constants]
-        types = {name: f"*{TL_DTYPES[dtype]}" if name.endswith("_ptr") else "i32" for name in names}
-        compiled, spilled = compile_for_gpu(kernel, types, constants, capability, warps, num_stages=stages)
-        assert compiled.metadata.shared <= shared, tile
-        assert spilled == 0, tile
