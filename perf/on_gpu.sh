@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# What a machine with a GPU and little time is used for: tests, first steps, then training steps against torch.nn.
+# What a machine with a GPU and little time is used for. First what must be right: every example of every kernel in all
+# dtypes against its reference, and its bits 20 times over; then all tests. Then what is timed: first steps, functions
+# and training steps against torch.
 #
 #   perf/on_gpu.sh [--dry-run] [seconds for the tests] [seconds for each timed row]
 #
-# Writes tests.txt, start.jsonl and step.jsonl under perf/results/<device>/ as it goes, so that an interrupted run leaves
-# what it had, and prints the table last. --dry-run does the same in short on the CPU, below the folder in RESULTS or a temporary one.
-# PYTHON chooses the interpreter, as for make.
+# Writes examples.txt, tests.txt, start.jsonl, functions.jsonl and step.jsonl under perf/results/<device>/ as it goes, so
+# that an interrupted run leaves what it had, and prints the tables last. --dry-run does the same in short on the CPU,
+# below the folder in RESULTS or a temporary one. PYTHON chooses the interpreter, as for make.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,20 +20,36 @@ test_seconds=${1:-300}
 row_seconds=${2:-10}
 python=${PYTHON:-python3}
 results=${RESULTS:-perf/results}
-options=()
-start=(import first-step launch)
+examples=(tests/kernels/test_examples.py tests/kernels/test_determinism.py)
 tests=(--durations 10)
+start=(import first-step launch)
+functions=(--dtypes float32 bfloat16 float16)
+steps=()
 make=(make --no-print-directory test "PYTHON=$python")
 if [ "$dry_run" ]; then
     results=${RESULTS:-$(mktemp -d)}
     export CUDA_VISIBLE_DEVICES=
-    start=(launch)
-    options=(--networks digits --dtypes float32)
+    examples+=(-k column_sum)
     tests=(tests/test_main.py)
+    start=(launch)
+    functions=(--families softmax --dtypes float32)
+    steps=(--networks digits --dtypes float32)
     make+=(WORKERS=)
 fi
 
 with() { "$python" .ci/with.py "$@"; }
+# tested NAME ARGUMENTS...: runs pytest for no longer than the tests may take, into NAME.txt.
+tested() {
+    local name=$1 quoted
+    shift
+    quoted=$(printf ' %q' "$@")
+    echo "$name, $test_seconds s at most: $results/$device/$name.txt"
+    PYTHONUNBUFFERED=1 timeout "$test_seconds" "${make[@]}" ARGS="-q$quoted" >"$results/$device/$name.txt" 2>&1
+    local status=$?
+    tail -n 1 "$results/$device/$name.txt"
+    return $status
+}
+
 device=$(with -c "
 import torch
 from tritonnet.kernels import _tune
@@ -42,13 +60,11 @@ if [ -z "$dry_run" ] && [[ $device == cpu_* ]]; then
 fi
 mkdir -p "$results/$device"
 
+status=0
 with -m tritonnet
-echo "tests, $test_seconds s at most: $results/$device/tests.txt"
-PYTHONUNBUFFERED=1 timeout "$test_seconds" "${make[@]}" ARGS="-q ${tests[*]}" \
-    >"$results/$device/tests.txt" 2>&1
-tests_status=$?
-tail -n 1 "$results/$device/tests.txt"
-with -m perf.start --what "${start[@]}" --results "$results"
-with -m perf.step --seconds "$row_seconds" --results "$results" "${options[@]}"
-steps_status=$?
-exit $((tests_status ? tests_status : steps_status))
+tested examples "${examples[@]}" || status=1
+tested tests "${tests[@]}" || status=1
+with -m perf.start --what "${start[@]}" --results "$results" || status=1
+with -m perf.functions --seconds "$row_seconds" --results "$results" "${functions[@]}" || status=1
+with -m perf.step --seconds "$row_seconds" --results "$results" "${steps[@]}" || status=1
+exit $status

@@ -63,7 +63,9 @@ def test_the_gpu_script_runs_dry(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = tmp_path.iterdir()
+    assert " passed" in (folder / "examples.txt").read_text()
     assert " passed" in (folder / "tests.txt").read_text()
+    assert json.loads((folder / "functions.jsonl").read_text().splitlines()[0])["family"] == "softmax"
     assert json.loads((folder / "step.jsonl").read_text())["network"] == "digits"
     assert json.loads((folder / "start.jsonl").read_text())["us"] > 0
     assert done.stdout.splitlines()[-1].split()[:2] == ["digits", "float32"]
