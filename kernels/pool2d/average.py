@@ -8,10 +8,12 @@ from torch import Tensor
 from .._errors import DtypeError, dtype_name
 from .._launch import launch
 from .._op import FLOATS, op
+from .._strides import row_offsets
 from .._tile import wide_dtype
-from .blocks import SIZES, block, counted, divided, long_block, span, wide
+from .blocks import SIZES, block, counted, divided, line_block, span, wide
 from .geometry import Mean, OutputSize, Sizes, adaptive_mean, mean
-from .plan import forward_plan, images, is_channels_last, new_images
+from .lines import forward_lines
+from .plan import forward_plan, images, is_channels_last, is_short, new_images
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -43,31 +45,36 @@ def _avg_pool2d_kernel(
 
 
 @triton.jit(do_not_specialize=SIZES)
-def _avg_windows_kernel(
+def _mean_line_kernel(
     x_ptr, y_ptr,
-    N, C, H, W, P, Q, R, S, stride_h, stride_w, pad_h, pad_w, DH, DW,
-    sxn, sxc, sxh, sxw, syn, syc, syp, syq, divisor,
-    COUNT: tl.constexpr, INCLUDE_PAD: tl.constexpr,
-    ADAPTIVE: tl.constexpr, LAST: tl.constexpr, WHOLE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_K: tl.constexpr,
+    rows, rows1, rows2, K, places, L, out, taps, stride, pad, dilation,
+    sx0, sx1, sx2, sxl, sxk, sy0, sy1, sy2, syo, syk, divisor, H, P, taps_h, stride_h, pad_h,
+    COUNT: tl.constexpr, INCLUDE_PAD: tl.constexpr, ADAPTIVE: tl.constexpr,
+    ALONG: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    n, c, p, q, k, mask = long_block(N, C, P, Q, LAST, BLOCK_R, BLOCK_K)
-    h0, h1 = span(p, H, P, R, stride_h, pad_h, DH, ADAPTIVE)
-    w0, w1 = span(q, W, Q, S, stride_w, pad_w, DW, ADAPTIVE)
-    x_ptrs = x_ptr + n * sxn + c * sxc
+    """One window along an axis, for many rows and columns: its taps one after the other, or side by side.
+
+    Pixels are counted along w, after h, when rows are numbered by windows along h.
+    """
+    o, row, k, mask = line_block(rows, K, places, ALONG, BLOCK_R, BLOCK_K)
+    first, _, count = span(o, L, out, taps, stride, pad, dilation, ADAPTIVE)
+    x_ptrs = x_ptr + row_offsets(row, rows2, rows1, sx2, sx1, sx0) + first * sxl
+    y_ptrs = y_ptr + row_offsets(row, rows2, rows1, sy2, sy1, sy0) + o * syo
+    if not ALONG:
+        x_ptrs += k * sxk
+        y_ptrs += k * syk
     total = tl.zeros((BLOCK_R, BLOCK_K), wide(tl.full((), 0, x_ptr.dtype.element_ty)).dtype)
-    for r in range(R):
-        h = h0 + r * DH
-        for s in range(0, BLOCK_K if WHOLE else S, 1 if LAST else BLOCK_K):
-            w = w0 + (s if LAST else s + k) * DW
-            inside = mask & (h >= 0) & (h < h1) & (w >= 0) & (w < w1)
-            total += wide(tl.load(x_ptrs + h * sxh + w * sxw, mask=inside, other=0))
-    if not LAST:
+    for s in range(0, count, BLOCK_K if ALONG else 1):
+        if ALONG:
+            total += wide(tl.load(x_ptrs + (s + k) * sxl, mask=mask & (s + k < count), other=0))
+        else:
+            total += wide(tl.load(x_ptrs + s * sxl, mask=mask, other=0))
+    if ALONG:
         total = tl.sum(total, 1, keep_dims=True)
     if COUNT:
-        rows = counted(p, H, P, R, stride_h, pad_h, ADAPTIVE, INCLUDE_PAD)
-        divisor = rows * counted(q, W, Q, S, stride_w, pad_w, ADAPTIVE, INCLUDE_PAD)
-    y = divided(total, divisor)
-    tl.store(y_ptr + n * syn + c * syc + p * syp + q * syq, y.to(y_ptr.dtype.element_ty), mask=mask)
+        divisor = counted(row % P, H, P, taps_h, stride_h, pad_h, ADAPTIVE, INCLUDE_PAD)
+        divisor *= counted(o, L, out, taps, stride, pad, ADAPTIVE, INCLUDE_PAD)
+    tl.store(y_ptrs, divided(total, divisor).to(y_ptr.dtype.element_ty), mask=mask)
 
 
 def avg_pool2d_reference(
@@ -154,12 +161,22 @@ def adaptive_avg_pool2d(x: Tensor, output_size: OutputSize) -> Tensor:
 def _launch(x: Tensor, of: Mean) -> Tensor:
     last = is_channels_last(x)
     y = new_images((*x.shape[:-2], of.windows.h.out, of.windows.w.out), x, x.dtype, last)
-    plan = forward_plan(of.windows, images(x).stride(), images(y).stride(), last, x.device)
-    kernel = _avg_pool2d_kernel if plan.short else _avg_windows_kernel
-    launch(
-        kernel, plan.grid, x, y, *plan.integers, of.divisor,
-        COUNT=of.divisor == 0, INCLUDE_PAD=of.include_pad, **plan.constexprs,
-    )  # fmt: skip
+    strides = (images(x).stride(), images(y).stride())
+    if is_short(of.windows, last):
+        plan = forward_plan(of.windows, *strides, last, x.device)
+        launch(
+            _avg_pool2d_kernel, plan.grid, x, y, *plan.integers, of.divisor,
+            COUNT=of.divisor == 0, INCLUDE_PAD=of.include_pad, **plan.constexprs,
+        )  # fmt: skip
+        return y
+    h, sums = of.windows.h, wide_dtype(x.dtype) if x.is_floating_point() else x.dtype
+    for line in forward_lines(of.windows, *strides, last, x.device):
+        to, divisor = (y, of.divisor) if line.is_last else (new_images(line.shape, x, sums, last), 1)
+        launch(
+            _mean_line_kernel, line.grid, x, to, *line.integers, divisor, h.inp, h.out, h.taps, h.stride, h.pad,
+            COUNT=divisor == 0, INCLUDE_PAD=of.include_pad, **line.constexprs,
+        )  # fmt: skip
+        x = to
     return y
 
 

@@ -3,7 +3,8 @@
 import triton
 import triton.language as tl
 
-SIZES = ["N", "C", "H", "W", "P", "Q", "A", "B", "pad_h", "pad_w", "rows_over", "cols_over", "divisor"]
+SIZES = [*"CHWPQABKL", "rows", "places", "out", "taps", "stride", "pad", "pad_h", "pad_w", "divisor"]
+SIZES += ["rows_over", "cols_over", "row_step", "taps_h", "stride_h"]
 """Parameters that a kernel is not built anew for when they are 1."""
 
 
@@ -37,54 +38,65 @@ def block(
 
 
 @triton.jit
-def span(o, size, out, taps, stride, pad, dilation, ADAPTIVE: tl.constexpr):
-    """The first pixel of window o, perhaps before the image, and the end of its pixels in the image."""
+def full_block(block, size, BLOCK: tl.constexpr):
+    """Where a block begins: the last one where it ends with the last element, as long as there are enough.
+
+    What two programs then write is the same, and a CPU has no lanes to leave out.
+    """
+    return tl.minimum(block.to(tl.int64) * BLOCK, tl.maximum(size - BLOCK, 0))
+
+
+@triton.jit
+def line_block(rows, K, places, ALONG: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_K: tl.constexpr):
+    """A program's place, one of `places` on the axis, its rows [BLOCK_R, 1], columns [1, BLOCK_K], and their mask.
+
+    Where it is the axis that lies ALONG the columns there are no others, and the mask is one of rows.
+    """
+    pid = tl.program_id(0)
+    k = tl.arange(0, BLOCK_K)[None, :].to(tl.int64)
+    block = pid // places
+    if not ALONG:
+        k += full_block(block % tl.cdiv(K, BLOCK_K), K, BLOCK_K)
+        block = block // tl.cdiv(K, BLOCK_K)
+    row = full_block(block, rows, BLOCK_R) + tl.arange(0, BLOCK_R)[:, None]
+    mask = row < rows
+    if not ALONG:
+        mask = mask & (k < K)
+    return (pid % places).to(tl.int64), row, k, mask
+
+
+@triton.jit
+def span(o, L, out, taps, stride, pad, dilation, ADAPTIVE: tl.constexpr):
+    """Of window o along an axis, its first pixel in the image, which tap that is, and how many are in the image."""
     if ADAPTIVE:
-        return o * size // out, ((o + 1) * size + out - 1) // out
+        first = o * L // out
+        return first, first * 0, ((o + 1) * L + out - 1) // out - first
     else:
         first = o * stride - pad
-        return first, tl.minimum(first + (taps - 1) * dilation + 1, size)
+        tap = (tl.maximum(-first, 0) + dilation - 1) // dilation
+        return first + tap * dilation, tap, tl.minimum((L - 1 - first) // dilation + 1, taps) - tap
 
 
 @triton.jit
-def windows_over(h, size, out, taps, stride, pad, dilation, ADAPTIVE: tl.constexpr):
-    """The first and the last window over pixel h; with a dilation h may lie between the taps of one."""
+def windows_over(i, L, out, taps, stride, pad, ADAPTIVE: tl.constexpr):
+    """The first window over pixel i along an axis, and the one after the last."""
     if ADAPTIVE:
-        return h * out // size, ((h + 1) * out + size - 1) // size - 1
+        return i * out // L, ((i + 1) * out + L - 1) // L
     else:
-        reach = h + pad - (taps - 1) * dilation
-        return tl.maximum(reach + stride - 1, 0) // stride, tl.minimum((h + pad) // stride, out - 1)
+        return tl.maximum(i + pad - taps + stride, 0) // stride, tl.minimum((i + pad) // stride + 1, out)
 
 
 @triton.jit
-def counted(o, size, out, taps, stride, pad, ADAPTIVE: tl.constexpr, INCLUDE_PAD: tl.constexpr):
+def counted(o, L, out, taps, stride, pad, ADAPTIVE: tl.constexpr, INCLUDE_PAD: tl.constexpr):
     """How many pixels along an axis window o of a mean is divided by."""
-    start, end = span(o, size, out, taps, stride, pad, 1, ADAPTIVE)
     if ADAPTIVE:
-        return end - start
-    elif INCLUDE_PAD:
-        return tl.minimum(start + taps, size + pad) - start
+        return ((o + 1) * L + out - 1) // out - o * L // out
     else:
-        return end - tl.maximum(start, 0)
-
-
-@triton.jit
-def long_block(N, C, P, Q, LAST: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_K: tl.constexpr):
-    """The windows [BLOCK_R, 1] of a program: their n, c, p, q, what is counted along [1, BLOCK_K], and a mask.
-
-    Channels last, channels are counted along BLOCK_K, else the pixels in a row of each window.
-    """
-    pid = tl.program_id(0).to(tl.int64)
-    k = tl.arange(0, BLOCK_K)[None, :]
-    blocks_c = tl.cdiv(C, BLOCK_K) if LAST else 1
-    row = (pid // blocks_c * BLOCK_R + tl.arange(0, BLOCK_R))[:, None]
-    p, q = row // Q % P, row % Q
-    if LAST:
-        c, n = pid % blocks_c * BLOCK_K + k, row // Q // P
-        return n, c, p, q, k, (n < N) & (c < C)
-    else:
-        c, n = row // Q // P % C, row // Q // P // C
-        return n, c, p, q, k, n < N
+        start = o * stride - pad
+        if INCLUDE_PAD:
+            return tl.minimum(start + taps, L + pad) - start
+        else:
+            return tl.minimum(start + taps, L) - tl.maximum(start, 0)
 
 
 @triton.jit

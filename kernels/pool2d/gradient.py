@@ -10,12 +10,14 @@ from torch import Tensor
 from .._errors import ShapeError
 from .._launch import launch
 from .._op import op
+from .._strides import row_offsets
 from .._tile import wide_dtype
 from .average import means
-from .blocks import SIZES, block, counted, divided, wide, windows_over
+from .blocks import SIZES, block, counted, divided, full_block, line_block, span, wide, windows_over
 from .geometry import Mean, Sizes, Windows, adaptive_mean, adaptive_windows, mean, windows
+from .lines import backward_lines
 from .pick import places
-from .plan import backward_plan, images, new_images
+from .plan import backward_plan, images, is_short, new_images, scatter_plan
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -62,51 +64,84 @@ def _cells_kernel(
 
 
 @triton.jit(do_not_specialize=SIZES)
-def _pixels_kernel(
-    dy_ptr, index_ptr, dx_ptr,
-    N, C, H, W, P, Q, R, S, stride_h, stride_w, pad_h, pad_w, DH, DW, rows_over, cols_over,
-    sdyn, sdyc, sdyp, sdyq, sin, sic, sip, siq, sdxn, sdxc, sdxh, sdxw, divisor,
-    COUNT: tl.constexpr, INCLUDE_PAD: tl.constexpr, FLAT: tl.constexpr, ADAPTIVE: tl.constexpr, DILATED: tl.constexpr,
-    ONE: tl.constexpr, LAST: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_K: tl.constexpr,
+def _spread_line_kernel(
+    dy_ptr, dx_ptr,
+    rows, rows1, rows2, K, places, L, out, taps, stride, pad, dilation,
+    sdy0, sdy1, sdy2, sdyo, sdyk, sdx0, sdx1, sdx2, sdxl, sdxk, divisor,
+    COUNT: tl.constexpr, INCLUDE_PAD: tl.constexpr, ADAPTIVE: tl.constexpr,
+    ALONG: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """Rows of pixels, along their channels or along the row: at most rows_over x cols_over windows are over a pixel."""
-    pid = tl.program_id(0).to(tl.int64)
-    wide_by = C if LAST else W
-    blocks_k = tl.cdiv(wide_by, BLOCK_K)
-    row = (pid // blocks_k * BLOCK_R + tl.arange(0, BLOCK_R))[:, None]
-    k = pid % blocks_k * BLOCK_K + tl.arange(0, BLOCK_K)[None, :]
-    if LAST:
-        n, h, w, c = row // W // H, row // W % H, row % W, k
-    else:
-        n, c, h, w = row // H // C, row // H % C, row % H, k
-    mask = (n < N) & (k < wide_by)
-    p0, p1 = windows_over(h, H, P, R, stride_h, pad_h, DH, ADAPTIVE)
-    q0, q1 = windows_over(w, W, Q, S, stride_w, pad_w, DW, ADAPTIVE)
-    dy_ptrs = dy_ptr + n * sdyn + c * sdyc
-    if index_ptr is not None:
-        index_ptrs = index_ptr + n * sin + c * sic
+    """The gradient of means along an axis, for many rows: a pixel of all columns, or, without any, pixels in a row."""
+    i, row, k, mask = line_block(rows, K, places, ALONG, BLOCK_R, BLOCK_K)
+    dy_ptrs = dy_ptr + row_offsets(row, rows2, rows1, sdy2, sdy1, sdy0)
+    dx_ptrs = dx_ptr + row_offsets(row, rows2, rows1, sdx2, sdx1, sdx0)
     total = tl.zeros((BLOCK_R, BLOCK_K), wide(tl.full((), 0, dy_ptr.dtype.element_ty)).dtype)
-    for i in range(rows_over):
-        p = p0 + i
-        for j in range(cols_over):
-            # A single window in each row is the same for all pixels of the row: read once.
-            q = tl.zeros((1, 1), tl.int64) if ONE else q0 + j
-            meets = (p <= p1) & (q >= q0) & (q <= q1)
-            if DILATED:
-                meets &= ((h + pad_h - p * stride_h) % DH == 0) & ((w + pad_w - q * stride_w) % DW == 0)
-            inside = (n < N) & (c < C) & (p <= p1) if ONE else mask & meets
-            dy = wide(tl.load(dy_ptrs + p * sdyp + q * sdyq, mask=inside, other=0.0))
-            if index_ptr is not None:
-                at = tl.load(index_ptrs + p * sip + q * siq, mask=inside, other=-1)
-                tap = (h + pad_h - p * stride_h) // DH * S + (w + pad_w - q * stride_w) // DW
-                meets &= at == (h * W + w if FLAT else tap)
-            elif COUNT:
-                rows = counted(p, H, P, R, stride_h, pad_h, ADAPTIVE, INCLUDE_PAD)
-                dy = divided(dy, rows * counted(q, W, Q, S, stride_w, pad_w, ADAPTIVE, INCLUDE_PAD))
-            total += tl.where(meets, dy, 0.0)
-    if index_ptr is None and not COUNT:
+    if ALONG:
+        i = full_block(i, L, BLOCK_K)
+        begin, _ = windows_over(i, L, out, taps, stride, pad, ADAPTIVE)
+        _, end = windows_over(tl.minimum(i + BLOCK_K, L) - 1, L, out, taps, stride, pad, ADAPTIVE)
+        pixel = i + k
+    else:
+        begin, end = windows_over(i, L, out, taps, stride, pad, ADAPTIVE)
+        dy_ptrs += k * sdyk
+    for o in range(begin, end):
+        dy = wide(tl.load(dy_ptrs + o * sdyo, mask=mask, other=0.0))
+        if COUNT:
+            dy = divided(dy, counted(o, L, out, taps, stride, pad, ADAPTIVE, INCLUDE_PAD))
+        if ALONG:
+            first, _, count = span(o, L, out, taps, stride, pad, dilation, ADAPTIVE)
+            dy = tl.where((pixel >= first) & (pixel < first + count), dy, 0.0)
+        total += dy
+    if not COUNT:
         total = divided(total, divisor)
-    tl.store(dx_ptr + n * sdxn + c * sdxc + h * sdxh + w * sdxw, total.to(dx_ptr.dtype.element_ty), mask=mask)
+    if ALONG:
+        tl.store(dx_ptrs + pixel * sdxl, total.to(dx_ptr.dtype.element_ty), mask=mask & (pixel < L))
+    else:
+        tl.store(dx_ptrs + i * sdxl + k * sdxk, total.to(dx_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def _scatter_kernel(
+    dy_ptr, index_ptr, sums_ptr, dx_ptr,
+    C, H, W, P, Q, S, stride_h, stride_w, pad_h, pad_w, DH, DW, rows_over, cols_over,
+    sdyn, sdyc, sdyp, sdyq, sin, sic, sip, siq, sdxn, sdxc, sdxpixel,
+    FLAT: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """Planes [H, W] of BLOCK_C channels, in as many rounds as windows overlap: those of one round share no pixel.
+
+    The sums are dx itself, unless sums_ptr points to wider ones.
+    """
+    pid = tl.program_id(0)
+    n = (pid // tl.cdiv(C, BLOCK_C)).to(tl.int64)
+    c = pid % tl.cdiv(C, BLOCK_C) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :].to(tl.int64)
+    w = tl.arange(0, BLOCK_W)[:, None].to(tl.int64)
+    dy_ptrs, index_ptrs = dy_ptr + n * sdyn + c * sdyc, index_ptr + n * sin + c * sic
+    dx_ptrs = dx_ptr + n * sdxn + c * sdxc
+    sums_ptrs = dx_ptrs if sums_ptr is None else sums_ptr + n * sdxn + c * sdxc
+    zero = tl.zeros((BLOCK_W, BLOCK_C), sums_ptrs.dtype.element_ty)
+    for start in range(0, H * W, BLOCK_W):
+        tl.store(sums_ptrs + (start + w) * sdxpixel, zero, mask=(start + w < H * W) & (c < C))
+    for turn in range(rows_over * cols_over):
+        tl.debug_barrier()
+        p0, q0 = turn // cols_over, turn % cols_over
+        in_a_row = tl.cdiv(Q - q0, cols_over)
+        windows = tl.cdiv(P - p0, rows_over) * in_a_row
+        for start in range(0, windows, BLOCK_W):
+            p, q = p0 + (start + w) // in_a_row * rows_over, q0 + (start + w) % in_a_row * cols_over
+            mask = (start + w < windows) & (c < C)
+            pixel = tl.load(index_ptrs + p * sip + q * siq, mask=mask, other=0).to(tl.int64)
+            if not FLAT:
+                pixel = (p * stride_h - pad_h + pixel // S * DH) * W + q * stride_w - pad_w + pixel % S * DW
+            inside = mask & (pixel >= 0) & (pixel < H * W)
+            dy = tl.load(dy_ptrs + p * sdyp + q * sdyq, mask=mask, other=0.0).to(zero.dtype)
+            total = dy + tl.load(sums_ptrs + pixel * sdxpixel, mask=inside, other=0.0)
+            tl.store(sums_ptrs + pixel * sdxpixel, total, mask=inside)
+    if sums_ptr is not None:
+        tl.debug_barrier()
+        for start in range(0, H * W, BLOCK_W):
+            mask = (start + w < H * W) & (c < C)
+            total = tl.load(sums_ptrs + (start + w) * sdxpixel, mask=mask, other=0.0)
+            tl.store(dx_ptrs + (start + w) * sdxpixel, total.to(dx_ptr.dtype.element_ty), mask=mask)
 
 
 def max_pool2d_backward_reference(
@@ -283,11 +318,23 @@ def _launch(dy: Tensor, index: Tensor | None, shape: Sequence[int], of: Mean, fl
     dx = new_images(tuple(shape), dy, dy.dtype, last)
     index_strides = (0, 0, 0, 0) if index is None else images(index).stride()
     strides = (images(dy).stride(), index_strides, images(dx).stride())
-    plan = backward_plan(of.windows, *strides, last, dy.device)
-    launch(
-        _cells_kernel if plan.short else _pixels_kernel, plan.grid, dy, index, dx, *plan.integers, of.divisor,
-        COUNT=of.divisor == 0, INCLUDE_PAD=of.include_pad, FLAT=flat, **plan.constexprs,
-    )  # fmt: skip
+    means = {"COUNT": of.divisor == 0, "INCLUDE_PAD": of.include_pad}
+    if is_short(of.windows, last):
+        plan = backward_plan(of.windows, *strides, last, dy.device)
+        launch(
+            _cells_kernel, plan.grid, dy, index, dx, *plan.integers, of.divisor, FLAT=flat, **means, **plan.constexprs
+        )  # fmt: skip
+    elif index is not None:
+        plan = scatter_plan(of.windows, *strides, last, dy.device)
+        sums = None if dy.dtype == wide_dtype(dy.dtype) else new_images(tuple(shape), dy, wide_dtype(dy.dtype), last)
+        launch(_scatter_kernel, plan.grid, dy, index, sums, dx, *plan.integers, FLAT=flat, **plan.constexprs)
+    else:
+        for line in backward_lines(of.windows, strides[0], strides[2], last, dy.device):
+            to, divisor = dx, of.divisor
+            if not line.is_last:
+                to, divisor = new_images(line.shape, dy, wide_dtype(dy.dtype), last), 1
+            launch(_spread_line_kernel, line.grid, dy, to, *line.integers, divisor, **means, **line.constexprs)
+            dy = to
     return dx
 
 

@@ -1,5 +1,7 @@
 """max_pool2d and adaptive_max_pool2d: the largest pixel of each window, and which one it is."""
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -8,9 +10,11 @@ from torch import Tensor
 from .._errors import DtypeError, dtype_name
 from .._launch import launch
 from .._op import FLOATS, op
-from .blocks import SIZES, block, long_block, span, wide
+from .._strides import row_offsets
+from .blocks import SIZES, block, line_block, span, wide
 from .geometry import OutputSize, Sizes, Windows, adaptive_windows, windows
-from .plan import forward_plan, images, is_channels_last, new_images
+from .lines import forward_lines
+from .plan import forward_plan, images, is_channels_last, is_short, new_images
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -51,42 +55,55 @@ def _max_pool2d_kernel(
 
 
 @triton.jit(do_not_specialize=SIZES)
-def _max_windows_kernel(
-    x_ptr, y_ptr, index_ptr,
-    N, C, H, W, P, Q, R, S, stride_h, stride_w, pad_h, pad_w, DH, DW,
-    sxn, sxc, sxh, sxw, syn, syc, syp, syq,
-    LOWEST: tl.constexpr, NOWHERE: tl.constexpr, FLAT: tl.constexpr,
-    ADAPTIVE: tl.constexpr, LAST: tl.constexpr, WHOLE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_K: tl.constexpr,
+def _max_line_kernel(
+    x_ptr, before_ptr, y_ptr, index_ptr,
+    rows, rows1, rows2, K, places, L, out, taps, stride, pad, dilation,
+    sx0, sx1, sx2, sxl, sxk, sy0, sy1, sy2, syo, syk, row_step,
+    LOWEST: tl.constexpr, NOWHERE: tl.constexpr, FLAT: tl.constexpr, ADAPTIVE: tl.constexpr,
+    ALONG: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    n, c, p, q, k, mask = long_block(N, C, P, Q, LAST, BLOCK_R, BLOCK_K)
-    h0, h1 = span(p, H, P, R, stride_h, pad_h, DH, ADAPTIVE)
-    w0, w1 = span(q, W, Q, S, stride_w, pad_w, DW, ADAPTIVE)
-    x_ptrs = x_ptr + n * sxn + c * sxc
+    """One window along an axis, for many rows and columns: its taps one after the other, or side by side.
+
+    The number of a pixel (FLAT) or of a tap is where it is on the axis, plus `row_step` times what an earlier launch
+    found of the other axis, in before_ptr.
+    """
+    o, row, k, mask = line_block(rows, K, places, ALONG, BLOCK_R, BLOCK_K)
+    first, number, count = span(o, L, out, taps, stride, pad, dilation, ADAPTIVE)
+    number, step = (first, dilation) if FLAT else (number, 1)
+    x_offs = row_offsets(row, rows2, rows1, sx2, sx1, sx0) + first * sxl
+    y_offs = row_offsets(row, rows2, rows1, sy2, sy1, sy0) + o * syo
+    if not ALONG:
+        x_offs += k * sxk
+        y_offs += k * syk
     best = tl.full((BLOCK_R, BLOCK_K), LOWEST, wide(tl.full((), 0, x_ptr.dtype.element_ty)).dtype)
     at = tl.full((BLOCK_R, BLOCK_K), NOWHERE, tl.int32 if NOWHERE < 1 << 31 else tl.int64)
-    for r in range(R):
-        h = h0 + r * DH
-        for s in range(0, BLOCK_K if WHOLE else S, 1 if LAST else BLOCK_K):
-            w = w0 + (s if LAST else s + k) * DW
-            inside = mask & (h >= 0) & (h < h1) & (w >= 0) & (w < w1)
-            x = wide(tl.load(x_ptrs + h * sxh + w * sxw, mask=inside, other=LOWEST))
-            tap = h * W + w if FLAT else r * S + (s if LAST else s + k)
-            better = inside & ((x > best) | (x != x) | (at == NOWHERE))
-            best = tl.where(better, x, best)
-            at = tl.where(better, tap.to(at.dtype), at)
-    if not LAST:
-        number = best == best
-        top = tl.max(tl.where(number, best, LOWEST), 1, keep_dims=True)
-        first = tl.min(tl.where(best == top, at, NOWHERE), 1, keep_dims=True)
-        if best.dtype.is_floating():
-            nan = tl.max(tl.where(number, -1, at), 1, keep_dims=True)
-            best, at = tl.where(nan < 0, top, float("nan")), tl.where(nan < 0, first, nan)
+    for s in range(0, count, BLOCK_K if ALONG else 1):
+        inside, tap, here = mask, s, (number + s * step).to(at.dtype)
+        if ALONG:
+            inside, tap = mask & (s + k < count), s + k
+            here += k.to(at.dtype) * step
+        offs = x_offs + tap * dilation * sxl
+        x = wide(tl.load(x_ptr + offs, mask=inside, other=LOWEST))
+        if before_ptr is not None:
+            here += row_step.to(at.dtype) * tl.load(before_ptr + offs, mask=inside, other=0)
+            better = (x > best) | ((x == best) & (here < at)) | ((x != x) & ((best == best) | (here > at)))
         else:
-            best, at = top, first
-    offs = n * syn + c * syc + p * syp + q * syq
-    tl.store(y_ptr + offs, best.to(y_ptr.dtype.element_ty), mask=mask)
+            # Pixels come in their order here: the first of equals wins, as in torch, and the last NaN.
+            better = (x > best) | (x != x) | (at == NOWHERE)
+        better &= inside
+        best, at = tl.where(better, x, best), tl.where(better, here, at)
+    if ALONG:
+        is_number = best == best
+        top = tl.max(tl.where(is_number, best, LOWEST), 1, keep_dims=True)
+        first_top = tl.min(tl.where(best == top, at, NOWHERE), 1, keep_dims=True)
+        if best.dtype.is_floating():
+            nan = tl.max(tl.where(is_number, -1, at), 1, keep_dims=True)
+            best, at = tl.where(nan < 0, top, float("nan")), tl.where(nan < 0, first_top, nan)
+        else:
+            best, at = top, first_top
+    tl.store(y_ptr + y_offs, best.to(y_ptr.dtype.element_ty), mask=mask)
     if index_ptr is not None:
-        tl.store(index_ptr + offs, at.to(index_ptr.dtype.element_ty), mask=mask)
+        tl.store(index_ptr + y_offs, at.to(index_ptr.dtype.element_ty), mask=mask)
 
 
 def max_pool2d_reference(
@@ -191,15 +208,28 @@ def _launch(x: Tensor, over: Windows, index: torch.dtype | None, flat: bool) -> 
     shape = over.out_like(x.shape)
     y = new_images(shape, x, x.dtype, last)
     at = None if index is None else new_images(shape, x, index, last)
-    plan = forward_plan(over, images(x).stride(), images(y).stride(), last, x.device)
-    constexprs = plan.constexprs | {
+    strides = (images(x).stride(), images(y).stride())
+    constexprs: dict[str, Any] = {
         "LOWEST": float("-inf") if x.is_floating_point() else torch.iinfo(x.dtype).min,
         "FLAT": flat,
     }
-    if not plan.short:
-        constexprs["NOWHERE"] = torch.iinfo(torch.int64 if index == torch.int64 else torch.int32).max
-    kernel = _max_pool2d_kernel if plan.short else _max_windows_kernel
-    launch(kernel, plan.grid, x, y, at, *plan.integers, **constexprs)
+    if is_short(over, last):
+        plan = forward_plan(over, *strides, last, x.device)
+        launch(_max_pool2d_kernel, plan.grid, x, y, at, *plan.integers, **constexprs, **plan.constexprs)
+        return y, at
+    numbers = torch.int32 if over.h.inp * over.w.inp < 1 << 31 else torch.int64
+    constexprs["NOWHERE"] = torch.iinfo(numbers).max
+    row_step, before = over.w.inp if flat else over.w.taps, None
+    for line in forward_lines(over, *strides, last, x.device):
+        to, to_at = y, at
+        if not line.is_last:
+            to = new_images(line.shape, x, x.dtype, last)
+            to_at = None if index is None else new_images(line.shape, x, numbers, last)
+        launch(
+            _max_line_kernel, line.grid, x, before, to, to_at, *line.integers, row_step,
+            **constexprs, **line.constexprs,
+        )  # fmt: skip
+        x, before = to, to_at
     return y, at
 
 

@@ -27,11 +27,11 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class LongTile:
-    """BLOCK_R windows or rows of pixels, and BLOCK_K of what lies side by side in memory."""
+class ScatterTile:
+    """BLOCK_W windows at once, of BLOCK_C channels."""
 
-    BLOCK_R: int
-    BLOCK_K: int
+    BLOCK_W: int
+    BLOCK_C: int
     num_warps: int = 4
 
 
@@ -44,7 +44,13 @@ _BLOCKS = {
     ("gpu", True): Tile(128, 32, 32),
 }
 _GPU_ELEMENTS = 512
-_LONG_BLOCKS = {"cpu": (4096, 1024), "gpu": (512, 256)}
+# Of windows and channels, by whether channels come last.
+_SCATTER = {
+    ("cpu", False): ScatterTile(16, 1),
+    ("cpu", True): ScatterTile(1, 64),
+    ("gpu", False): ScatterTile(256, 1),
+    ("gpu", True): ScatterTile(8, 32),
+}
 _MOST_TAPS, _MOST_PHASES = 32, 16
 # Bytes count on a GPU; a CPU's vectors take as many bytes as floats at once only if they are as long.
 _INDEX_DTYPES = {torch.device("cpu"): torch.int32}
@@ -63,19 +69,10 @@ def pick_tile(C: int, P: int, Q: int, channels_last: bool, target: _tune.Target)
     return Tile(**blocks)
 
 
-@functools.cache
-def pick_long_tile(adjacent: int, target: _tune.Target) -> LongTile:
-    """A block as wide as what is adjacent, and as high as there is room for."""
-    room, longest = _LONG_BLOCKS[target.kind]
-    wide = min(triton.next_power_of_2(max(adjacent, 1)), longest)
-    return LongTile(room // wide, wide)
-
-
 @dataclass(frozen=True)
 class Plan:
-    """One launch; `short` where windows are small enough for their taps to be written out in the kernel."""
+    """One launch."""
 
-    short: bool
     grid: tuple[int]
     integers: tuple[int, ...]
     constexprs: dict[str, Any]
@@ -83,56 +80,44 @@ class Plan:
 
 @functools.lru_cache(4096)
 def forward_plan(over: Windows, x: Strides, y: Strides, last: bool, device: torch.device) -> Plan:
-    """From x to y, of these strides; `last`: channels lie side by side."""
-    over = _merged(over, x)
+    """Of short windows, from x to y of these strides; `last`: channels lie side by side."""
     N, C, h, w = over
-    sizes = (C, h.inp, w.inp, h.out, w.out)
-    if is_short(over, last):
-        tile = pick_tile(C, h.out, w.out, last, _tune.target(device))
-        constexprs = {
-            "MASKED": h.leaves or w.leaves,
-            "LAST": last,
-            "INT64": needs_int64(over.in_shape, x) or needs_int64(over.out_shape, y),
-        }
-        integers = (*sizes, h.pad, w.pad, *x, *y)
-        return Plan(True, _blocks(N, C, h.out, w.out, tile), integers, constexprs | _taps(over) | asdict(tile))
-    rows = N * h.out * w.out * (1 if last else C)
-    long = pick_long_tile(C if last else w.taps, _tune.target(device))
-    grid = triton.cdiv(rows, long.BLOCK_R) * (triton.cdiv(C, long.BLOCK_K) if last else 1)
-    constexprs = {"ADAPTIVE": h.adaptive, "LAST": last, "WHOLE": not last and w.taps <= long.BLOCK_K}
-    return Plan(False, (grid,), (N, *sizes, *_moves(over), *x, *y), constexprs | asdict(long))
+    tile = pick_tile(C, h.out, w.out, last, _tune.target(device))
+    constexprs = {
+        "MASKED": h.leaves or w.leaves,
+        "LAST": last,
+        "INT64": needs_int64(over.in_shape, x) or needs_int64(over.out_shape, y),
+    }
+    integers = (C, h.inp, w.inp, h.out, w.out, h.pad, w.pad, *x, *y)
+    return Plan(_blocks(N, C, h.out, w.out, tile), integers, constexprs | _taps(over) | asdict(tile))
 
 
 @functools.lru_cache(4096)
 def backward_plan(over: Windows, dy: Strides, index: Strides, dx: Strides, last: bool, device: torch.device) -> Plan:
-    """From dy (and where the largest pixels are) to dx, of these strides; `last`: channels lie side by side in dx."""
-    over = _merged(over, dx)
+    """Of short windows, from dy (and where the largest pixels are) to dx; `last`: channels lie side by side in dx."""
     N, C, h, w = over
-    sizes = (C, h.inp, w.inp, h.out, w.out)
-    if is_short(over, last):
-        cells = (triton.cdiv(h.inp, h.stride), triton.cdiv(w.inp, w.stride))
-        tile = pick_tile(C, *cells, last, _tune.target(device))
-        far = needs_int64(over.in_shape, dx) or any(needs_int64(over.out_shape, s) for s in (dy, index))
-        constexprs = {
-            "PH": h.pad,
-            "PW": w.pad,
-            "MASKED": any(not _tiled(axis) for axis in (h, w)),
-            "LAST": last,
-            "INT64": far,
-        }
-        integers = (*sizes, *cells, *dy, *index, *dx)
-        return Plan(True, _blocks(N, C, *cells, tile), integers, constexprs | _taps(over) | asdict(tile))
-    rows = N * h.inp * (w.inp if last else C)
-    long = pick_long_tile(C if last else w.inp, _tune.target(device))
-    grid = triton.cdiv(rows, long.BLOCK_R) * triton.cdiv(C if last else w.inp, long.BLOCK_K)
+    cells = (triton.cdiv(h.inp, h.stride), triton.cdiv(w.inp, w.stride))
+    tile = pick_tile(C, *cells, last, _tune.target(device))
+    far = needs_int64(over.in_shape, dx) or any(needs_int64(over.out_shape, s) for s in (dy, index))
     constexprs = {
-        "ADAPTIVE": h.adaptive,
-        "DILATED": h.dilation > 1 or w.dilation > 1,
-        "ONE": w.out == 1,
+        "PH": h.pad,
+        "PW": w.pad,
+        "MASKED": any(not _tiled(axis) for axis in (h, w)),
         "LAST": last,
+        "INT64": far,
     }
-    integers = (N, *sizes, *_moves(over), _windows_over(h), _windows_over(w), *dy, *index, *dx)
-    return Plan(False, (grid,), integers, constexprs | asdict(long))
+    integers = (C, h.inp, w.inp, h.out, w.out, *cells, *dy, *index, *dx)
+    return Plan(_blocks(N, C, *cells, tile), integers, constexprs | _taps(over) | asdict(tile))
+
+
+@functools.lru_cache(4096)
+def scatter_plan(over: Windows, dy: Strides, index: Strides, dx: Strides, last: bool, device: torch.device) -> Plan:
+    """From dy, and where the largest pixels are, to a dense dx; `last`: channels lie side by side in dx."""
+    N, C, h, w = over
+    tile = _SCATTER[_tune.target(device).kind, last]
+    moves = (w.taps, h.stride, w.stride, h.pad, w.pad, h.dilation, w.dilation, _windows_over(h), _windows_over(w))
+    integers = (C, h.inp, w.inp, h.out, w.out, *moves, *dy, *index, dx[0], dx[1], dx[3])
+    return Plan((N * triton.cdiv(C, tile.BLOCK_C),), integers, asdict(tile))
 
 
 def pick_launch(over: Windows, last: bool, target: _tune.Target) -> tuple[Tile, tuple[int]]:
@@ -147,15 +132,6 @@ def is_short(over: Windows, last: bool) -> bool:
     if h.adaptive or (h.out == w.out == 1 and not last):
         return False
     return h.taps * w.taps <= _MOST_TAPS and h.stride * w.stride <= _MOST_PHASES
-
-
-def _merged(over: Windows, strides: Strides) -> Windows:
-    """A single window over planes that are dense in memory, as one over planes of a single row."""
-    h, w = over.h, over.w
-    if not (h.is_whole and w.is_whole and strides[2] == w.inp * strides[3]):
-        return over
-    size = h.inp * w.inp
-    return over._replace(h=Axis(1, 1, 1, 1, 0), w=Axis(size, 1, size, size, 0))
 
 
 def _tiled(axis: Axis) -> bool:
@@ -178,12 +154,6 @@ def _taps(over: Windows) -> dict[str, int]:
     """The constexprs of a kernel whose taps are written out."""
     h, w = over.h, over.w
     return {"R": h.taps, "S": w.taps, "SH": h.stride, "SW": w.stride, "DH": h.dilation, "DW": w.dilation}
-
-
-def _moves(over: Windows) -> tuple[int, ...]:
-    """The integers of a kernel whose taps are counted."""
-    h, w = over.h, over.w
-    return (h.taps, w.taps, h.stride, w.stride, h.pad, w.pad, h.dilation, w.dilation)
 
 
 def index_dtype(kernel_size: Sizes, device: torch.device) -> torch.dtype:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from tritonnet.errors import DtypeError, ShapeError
 from tritonnet.kernels import _tune, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d, use
 from tritonnet.kernels.pool2d.geometry import Axis, adaptive_windows, windows
-from tritonnet.kernels.pool2d.plan import LongTile, Tile, index_dtype, is_short, pick_long_tile, pick_tile
+from tritonnet.kernels.pool2d.lines import LineTile, pick_line_tile
+from tritonnet.kernels.pool2d.plan import Tile, index_dtype, is_short, pick_tile
 from tritonnet.testing import check
 
 CPU = _tune.Target("cpu", "no such processor", 2, 512 << 10)
@@ -161,13 +162,19 @@ def test_gpu_tiles_are_filled_along_memory_first():
     assert pick_tile(64, 14, 14, False, GPU) == Tile(2, 16, 16)
     assert pick_tile(64, 14, 14, True, GPU) == Tile(64, 1, 8)
     assert pick_tile(3, 7, 7, True, GPU) == Tile(4, 8, 8)
-    assert pick_long_tile(5000, GPU) == LongTile(4, 256)
-    assert pick_long_tile(0, GPU) == LongTile(1024, 1)
 
 
 def test_cpu_tiles_depend_on_the_layout_alone():
     assert pick_tile(64, 28, 28, False, CPU) == pick_tile(1, 1, 9, False, CPU)
     assert pick_tile(64, 28, 28, True, CPU) == pick_tile(1, 1, 9, True, CPU)
+
+
+def test_tiles_along_an_axis_are_no_longer_than_it():
+    assert pick_line_tile(100, 5000, GPU) == LineTile(2, 256)
+    assert pick_line_tile(3, 56, GPU) == LineTile(2, 32)
+    assert pick_line_tile(0, 0, GPU) == LineTile(1, 1)
+    assert pick_line_tile(5000, 56, CPU) == LineTile(64, 16)
+    assert pick_line_tile(5000, 1, CPU) == LineTile(1024, 1)
 
 
 def test_taps_are_written_out_where_they_are_few():
