@@ -19,6 +19,9 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 Grid = tuple[int, ...]
 Run = Callable[[int, int, int, list[Any], tuple[Any, ...]], None]
 
+ASSERTED = {"debug": True, "sanitize_overflow": False}
+"""Options of a launch whose kernel asserts: its `tl.device_assert` are compiled, no checks of integer arithmetic."""
+
 _PLANS: dict[Any, Run] = {}
 _MAX_PLANS = 4096
 

@@ -17,7 +17,7 @@ from ._class_losses import (
     store_losses,
 )
 from ._errors import KernelAssertionError
-from ._launch import launch
+from ._launch import ASSERTED, launch
 from ._op import op
 from ._rows import columns, first_row, launches, row_block
 from ._tile import TL_DTYPES, wide_dtype
@@ -146,7 +146,7 @@ def nll_loss(
             launch(
                 _nll_loss_kernel, (each.programs,), *each.tensors(x, target, loss), weight, total, sums.of(k),
                 *each.integers, x.shape[dim], x.stride(dim), 0 if weight is None else weight.stride(0), ignore_index,
-                REDUCTION=reduction, acc=TL_DTYPES[acc], **each.constexprs, debug=True,
+                REDUCTION=reduction, acc=TL_DTYPES[acc], **each.constexprs, **ASSERTED,
             )  # fmt: skip
         except KernelAssertionError as error:
             raise out_of_bounds("nll_loss", target, x.shape[dim], ignore_index) from error

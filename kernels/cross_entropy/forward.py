@@ -15,7 +15,7 @@ from .._class_losses import (
     store_losses,
 )
 from .._errors import KernelAssertionError
-from .._launch import launch
+from .._launch import ASSERTED, launch
 from .._op import op
 from .._rows import add_to_sum_of_exp, columns, first_row, launches, row_block
 from .._tile import wide_dtype
@@ -143,7 +143,7 @@ def cross_entropy(
                 *each.tensors(x, target, statistics, loss), weight, total, sums.of(k),
                 *each.integers, statistics.stride(0), 0 if weight is None else weight.stride(0),
                 ignore_index, float(label_smoothing),
-                REDUCTION=reduction, SMOOTH=label_smoothing != 0, **each.constexprs, debug=True,
+                REDUCTION=reduction, SMOOTH=label_smoothing != 0, **each.constexprs, **ASSERTED,
             )  # fmt: skip
         except KernelAssertionError as error:
             raise out_of_bounds("cross_entropy", target, x.shape[dim], ignore_index) from error

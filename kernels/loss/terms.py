@@ -8,7 +8,7 @@ import triton
 from torch import Tensor
 
 from .._errors import KernelAssertionError, ShapeError
-from .._launch import launch
+from .._launch import ASSERTED, launch
 from .._op import op
 from .._tile import TL_DTYPES
 from .._tune import target as device_target
@@ -239,7 +239,7 @@ def _sum_terms(of: str, known: Facts, operands: Tensors, p: float, y: Tensor, st
 
 def _debug(of: str) -> dict[str, Any]:
     """Assertions are compiled where a formula has one."""
-    return {"debug": True} if of == "binary_cross_entropy" else {}
+    return ASSERTED if of == "binary_cross_entropy" else {}
 
 
 def _operand(to: str, x: Tensor, target: Tensor, weight: Tensor | None, factor: Tensor | None) -> Tensor:
