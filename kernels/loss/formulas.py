@@ -8,23 +8,18 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from ..pointwise.formulas import sigmoid
+from ..pointwise.elementary import log1p, log1p_exp, sigmoid
 
 _LOWEST_LOG = tl.constexpr(-100.0)
 _EPSILON = tl.constexpr(1e-12)
 
 
 @triton.jit
-def _log1p(z):
-    u = 1.0 + z
-    # What rounding took from u; at z = -1 nothing.
-    return tl.log(u) + tl.where(u > 0.0, (z - (u - 1.0)) / u, 0.0)
-
-
-@triton.jit
-def _softplus(x):
-    """log(1 + exp(x)), without overflow."""
-    return tl.maximum(x, 0.0) + _log1p(tl.exp(-tl.abs(x)))
+def _log_rest(x):
+    """log(1 - x)."""
+    u = 1.0 - x
+    # What rounding took from u; at x = 1 nothing.
+    return tl.log(u) + tl.where(u > 0.0, ((1.0 - u) - x) / u, 0.0)
 
 
 @triton.jit
@@ -134,7 +129,7 @@ def _smooth_l1_xt(x, t, p):
 @triton.jit
 def _bce(x, t, p):
     tl.device_assert((x >= 0.0) & (x <= 1.0), "binary_cross_entropy: input lies in [0, 1]")
-    return (t - 1.0) * tl.maximum(_log1p(-x), _LOWEST_LOG) - t * tl.maximum(tl.log(x), _LOWEST_LOG)
+    return (t - 1.0) * tl.maximum(_log_rest(x), _LOWEST_LOG) - t * tl.maximum(tl.log(x), _LOWEST_LOG)
 
 
 @triton.jit
@@ -162,7 +157,7 @@ def _bce_xt(x, t, p):
 def _logits(x, t, p):
     # (1 - t) x + (1 + (p - 1) t) log(1 + exp(-x)), of two terms that do not cancel for either sign of x.
     linear = tl.where(x >= 0.0, (1.0 - t) * x, -p * t * x)
-    return linear + (1.0 + (p - 1.0) * t) * _log1p(tl.exp(-tl.abs(x)))
+    return linear + (1.0 + (p - 1.0) * t) * log1p(tl.exp(-tl.abs(x)))
 
 
 @triton.jit
@@ -172,7 +167,7 @@ def _logits_x(x, t, p):
 
 @triton.jit
 def _logits_t(x, t, p):
-    return (p - 1.0) * _softplus(-x) - x
+    return (p - 1.0) * log1p_exp(-x) - x
 
 
 @triton.jit
@@ -229,7 +224,7 @@ def _kl_log_tt(x, t, p):
 
 @triton.jit
 def _soft_margin(x, t, p):
-    return _softplus(-t * x)
+    return log1p_exp(-t * x)
 
 
 @triton.jit
