@@ -93,11 +93,15 @@ def test_a_parameter_twice_takes_one_step():
     assert distance([p], [q]) < 1e-6
 
 
-def test_a_sparse_gradient():
-    (p,) = parameters(shapes=((4, 3),))
-    p.grad = torch.eye(4, 3).to_sparse()
+def test_a_sparse_gradient_changes_nothing():
+    params = parameters(shapes=((5,), (4, 3)))
+    before = [p.detach().clone() for p in params]
+    optimizer = Adam(params)
+    params[0].grad, params[1].grad = torch.ones(5), torch.eye(4, 3).to_sparse()
     with pytest.raises(DtypeError, match=r"the gradient of a parameter \(4, 3\) is torch.sparse_coo, not dense"):
-        Adam([p]).step()
+        optimizer.step()
+    assert all(map(torch.equal, params, before))
+    assert all(float(state["step"]) == 0 for state in optimizer.state.values())
 
 
 def test_a_gradient_with_a_pending_sign():
