@@ -43,8 +43,10 @@ def call(function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Callable[[
             return results
         if not incoming:
             generator = torch.Generator(roots[0].device).manual_seed(1)
+            # Laid out as the results, as the gradients of a network are.
             incoming.extend(
-                torch.randn(one.shape, generator=generator, device=one.device).to(one.dtype) for one in roots
+                torch.empty_like(one).copy_(torch.randn(one.shape, generator=generator, device=one.device))
+                for one in roots
             )
         return [*results, *torch.autograd.grad(roots, leaves, incoming)]
 
