@@ -55,12 +55,12 @@ def _cells_kernel(
         if index_ptr is None and not COUNT:
             total = divided(total, divisor)
         pixels += (total,)  # type: ignore[assignment]
-    dx_ptrs = dx_ptr + n * sdxn + c * sdxc
+    dx_ptr += n * sdxn
     for phase in tl.static_range(SH * SW):
         h, w = a * SH + phase // SW, b * SW + phase % SW
         # Masks of their own also where cells are whole: a CPU cannot tell interleaved stores of one mask apart.
         inside = mask & (h < H) & (w < W)
-        tl.store(dx_ptrs + h * sdxh + w * sdxw, pixels[phase].to(dx_ptr.dtype.element_ty), mask=inside)
+        tl.store(dx_ptr + (c * sdxc + h * sdxh + w * sdxw), pixels[phase].to(dx_ptr.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=SIZES)

@@ -36,13 +36,14 @@ class ScatterTile:
 
 
 # The largest blocks, by device and whether channels come last; a GPU's are cut down to the image, and to this many
-# elements. On a CPU a mask costs nothing: it bounds the loops.
+# elements. On a CPU a mask costs nothing: it bounds the loops. But what cells read is kept there in blocks, padded.
 _BLOCKS = {
     ("cpu", False): Tile(8, 16, 128),
-    ("cpu", True): Tile(256, 16, 16),
+    ("cpu", True): Tile(64, 2, 16),
     ("gpu", False): Tile(32, 32, 128),
     ("gpu", True): Tile(128, 32, 32),
 }
+_CELLS = _BLOCKS | {("cpu", False): Tile(1, 8, 32)}
 _GPU_ELEMENTS = 512
 # Of windows and channels, by whether channels come last.
 _SCATTER = {
@@ -57,9 +58,9 @@ _INDEX_DTYPES = {torch.device("cpu"): torch.int32}
 
 
 @functools.cache
-def pick_tile(C: int, P: int, Q: int, channels_last: bool, target: _tune.Target) -> Tile:
+def pick_tile(C: int, P: int, Q: int, channels_last: bool, target: _tune.Target, cells: bool = False) -> Tile:
     """A block of C x P x Q, on a GPU filled along the dimensions that lie closest together in memory first."""
-    largest = _BLOCKS[target.kind, channels_last]
+    largest = (_CELLS if cells else _BLOCKS)[target.kind, channels_last]
     if target.kind == "cpu":
         return largest
     sizes, blocks, room = {"BLOCK_C": C, "BLOCK_P": P, "BLOCK_Q": Q}, {}, _GPU_ELEMENTS
@@ -97,7 +98,7 @@ def backward_plan(over: Windows, dy: Strides, index: Strides, dx: Strides, last:
     """Of short windows, from dy (and where the largest pixels are) to dx; `last`: channels lie side by side in dx."""
     N, C, h, w = over
     cells = (triton.cdiv(h.inp, h.stride), triton.cdiv(w.inp, w.stride))
-    tile = pick_tile(C, *cells, last, _tune.target(device))
+    tile = pick_tile(C, *cells, last, _tune.target(device), cells=True)
     far = needs_int64(over.in_shape, dx) or any(needs_int64(over.out_shape, s) for s in (dy, index))
     constexprs = {
         "PH": h.pad,
