@@ -7,7 +7,6 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.optim.conftest import distance, parameters, train
-from tritonnet.errors import DtypeError
 from tritonnet.optim import Adam, AdamW
 
 
@@ -91,17 +90,6 @@ def test_a_parameter_twice_takes_one_step():
     twice.step()
     once.step()
     assert distance([p], [q]) < 1e-6
-
-
-def test_a_sparse_gradient_changes_nothing():
-    params = parameters(shapes=((5,), (4, 3)))
-    before = [p.detach().clone() for p in params]
-    optimizer = Adam(params)
-    params[0].grad, params[1].grad = torch.ones(5), torch.eye(4, 3).to_sparse()
-    with pytest.raises(DtypeError, match=r"the gradient of a parameter \(4, 3\) is torch.sparse_coo, not dense"):
-        optimizer.step()
-    assert all(map(torch.equal, params, before))
-    assert all(float(state["step"]) == 0 for state in optimizer.state.values())
 
 
 def test_a_gradient_with_a_pending_sign():

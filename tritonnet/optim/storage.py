@@ -66,14 +66,14 @@ class Storage:
             or list(map(id, optimizer.state.values())) != self._state_ids
             or any(launch.moved() for launch in self._launches)
             or any(p.grad is not None for p in self._idle)
-            or not all(launch.take_grads() for launch in self._launches)
+            or not all(launch.take_grads(optimizer) for launch in self._launches)
         ):
             self._make(optimizer)
             self._members = members
             self._states = list(optimizer.state.values())
             self._state_ids = list(map(id, self._states))
             for launch in self._launches:
-                launch.take_grads()
+                launch.take_grads(optimizer)
         return self._launches
 
     def _make(self, optimizer: "Fused") -> None:
@@ -154,7 +154,7 @@ class Launch:
                     layout.append(None)
         return layout
 
-    def take_grads(self) -> bool:
+    def take_grads(self, optimizer: "Fused") -> bool:
         """Points the table to the gradients of this step; False if one has another dtype than the launch."""
         grads: list[Tensor | None] = [p.grad for p in self._params]
         present, strides = [grad for grad in grads if grad is not None], self._strides
@@ -162,7 +162,8 @@ class Launch:
             strides = [stride for stride, grad in zip(strides, grads, strict=True) if grad is not None]
         if not {torch.strided}.issuperset(map(_LAYOUT, present)):
             sparse = next(grad for grad in present if grad.layout is not torch.strided)
-            raise DtypeError(f"step: the gradient of a parameter {tuple(sparse.shape)} is {sparse.layout}, not dense")
+            what = f"the gradient of a parameter {tuple(sparse.shape)} is {sparse.layout}, not dense"
+            raise DtypeError(f"{type(optimizer).__name__}: {what}")
         if not {self._grad_dtype}.issuperset(map(_DTYPE, present)):
             return False
         if strides != list(map(Tensor.stride, present)) or any(map(Tensor.is_neg, present)):
