@@ -58,12 +58,22 @@ def states() -> tuple[Tensor, Tensor]:
     return torch.randn(7, 4).double(), torch.randint(2, (7,))
 
 
+def nodes() -> tuple[Tensor, Tensor]:
+    return torch.randn(9, 16).double(), torch.randint(3, (9,))
+
+
 def cross_entropy(space: Space, net: Any, x: Tensor, target: Tensor) -> Tensor:
     return space["nn"].CrossEntropyLoss()(net(x), target)
 
 
 def nll(space: Space, net: Any, x: Tensor, target: Tensor) -> Tensor:
     return space["F"].nll_loss(net(x), target)
+
+
+def nll_on_a_ring(space: Space, net: Any, x: Tensor, target: Tensor) -> Tensor:
+    """Of a graph whose nodes have two neighbours each."""
+    alone = torch.eye(len(x), dtype=x.dtype)
+    return space["nn"].NLLLoss()(net(x, (alone + alone.roll(1, 0) + alone.roll(-1, 0)) / 3), target)
 
 
 def reconstruction(space: Space, net: Any, x: Tensor, _: Tensor) -> Tensor:
@@ -134,6 +144,24 @@ SCRIPTS = [
         "Adam",
         {"lr": 3e-2},
         take=("Policy",),
+    ),
+    Script(
+        "examples/gcn/main.py",
+        lambda space: space["GCN"](16, 8, 3),
+        nodes,
+        nll_on_a_ring,
+        "Adam",
+        {"lr": 1e-2, "weight_decay": 5e-4},
+        take=("GraphConv", "GCN"),
+    ),
+    Script(
+        "examples/gat/main.py",
+        lambda space: space["GAT"](16, 8, 2, 3),
+        nodes,
+        nll_on_a_ring,
+        "Adam",
+        {"lr": 5e-3, "weight_decay": 5e-4},
+        take=("GraphAttentionLayer", "GAT"),
     ),
     Script("pytorch-cifar/models/lenet.py", lambda space: space["LeNet"](), images(4, 3, 32), cross_entropy, *SGD),
     Script(
