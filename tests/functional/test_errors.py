@@ -219,6 +219,7 @@ def parameters_of(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", F.__all__)
 def test_whatever_may_be_wrong_is_tried(name):
+    assert name in REFUSED, f"no call of {name} that it refuses is listed in REFUSED"
     tensors = sum("Tensor" in annotation for annotation in parameters_of(name).values())
     may = {"dtype": name not in MOVES, "device": tensors > 1, "shape": name not in ANY_SHAPE}
     may["value"] = name not in ANY_VALUE
