@@ -119,27 +119,29 @@ def _scatter_kernel(
     dx_ptrs = dx_ptr + n * sdxn + c * sdxc
     sums_ptrs = dx_ptrs if sums_ptr is None else sums_ptr + n * sdxn + c * sdxc
     zero = tl.zeros((BLOCK_W, BLOCK_C), sums_ptrs.dtype.element_ty)
-    for start in range(0, H * W, BLOCK_W):
-        tl.store(sums_ptrs + (start + w) * sdxpixel, zero, mask=(start + w < H * W) & (c < C))
+    pixels = H.to(tl.int64) * W
+    for start in range(0, pixels, BLOCK_W):
+        tl.store(sums_ptrs + (start + w) * sdxpixel, zero, mask=(start + w < pixels) & (c < C))
     for turn in range(rows_over * cols_over):
         tl.debug_barrier()
         p0, q0 = turn // cols_over, turn % cols_over
         in_a_row = tl.cdiv(Q - q0, cols_over)
-        windows = tl.cdiv(P - p0, rows_over) * in_a_row
+        windows = tl.cdiv(P - p0, rows_over).to(tl.int64) * in_a_row
         for start in range(0, windows, BLOCK_W):
             p, q = p0 + (start + w) // in_a_row * rows_over, q0 + (start + w) % in_a_row * cols_over
             mask = (start + w < windows) & (c < C)
-            pixel = tl.load(index_ptrs + p * sip + q * siq, mask=mask, other=0).to(tl.int64)
+            at = tl.load(index_ptrs + p * sip + q * siq, mask=mask, other=-1).to(tl.int64)
+            pixel = at
             if not FLAT:
-                pixel = (p * stride_h - pad_h + pixel // S * DH) * W + q * stride_w - pad_w + pixel % S * DW
-            inside = mask & (pixel >= 0) & (pixel < H * W)
+                pixel = (p * stride_h - pad_h + at // S * DH) * W + q * stride_w - pad_w + at % S * DW
+            inside = mask & (at >= 0) & (pixel >= 0) & (pixel < pixels)
             dy = tl.load(dy_ptrs + p * sdyp + q * sdyq, mask=mask, other=0.0).to(zero.dtype)
             total = dy + tl.load(sums_ptrs + pixel * sdxpixel, mask=inside, other=0.0)
             tl.store(sums_ptrs + pixel * sdxpixel, total, mask=inside)
     if sums_ptr is not None:
         tl.debug_barrier()
-        for start in range(0, H * W, BLOCK_W):
-            mask = (start + w < H * W) & (c < C)
+        for start in range(0, pixels, BLOCK_W):
+            mask = (start + w < pixels) & (c < C)
             total = tl.load(sums_ptrs + (start + w) * sdxpixel, mask=mask, other=0.0)
             tl.store(dx_ptrs + (start + w) * sdxpixel, total.to(dx_ptr.dtype.element_ty), mask=mask)
 
