@@ -47,7 +47,10 @@ _STRIDED_ROWS = {"cpu": 128, "gpu": 32}
 
 @functools.cache
 def pick_tile(R: int, C: int, axis: int, accumulator: torch.dtype, target: Target) -> Tile:
-    """A tile along what lies side by side: of whole rows, a part of a long one by twice the warps, or across rows."""
+    """A tile along what lies side by side: of whole rows, a part of a long one by twice the warps, or across rows.
+
+    Not in float64, where a thread would be left with two elements, and with so few registers that some are spilled.
+    """
     if axis:
         elements = _BYTES // accumulator.itemsize
         block_c = min(triton.next_power_of_2(C), _LONGEST_BYTES[target.kind] // accumulator.itemsize)
@@ -56,7 +59,7 @@ def pick_tile(R: int, C: int, axis: int, accumulator: torch.dtype, target: Targe
         elements = _STRIDED_BYTES[target.kind] // accumulator.itemsize
         block_r = min(triton.next_power_of_2(R), _STRIDED_ROWS[target.kind])
         block_c = min(triton.next_power_of_2(C), elements // block_r)
-    return Tile(block_r, block_c, C <= block_c, axis, 4 if C <= block_c else 8)
+    return Tile(block_r, block_c, C <= block_c, axis, 4 if C <= block_c or accumulator.itemsize == 8 else 8)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ if [ "$dry_run" ]; then
     results=${RESULTS:-$(mktemp -d)}
     export CUDA_VISIBLE_DEVICES=
     examples+=(-k column_sum)
-    tests=(tests/test_main.py)
+    tests=(tests/kernels/test_strides.py)
     start=(launch)
     functions=(--families softmax --dtypes float32)
     steps=(--networks digits --dtypes float32)

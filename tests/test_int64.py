@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor
+from triton import JITFunction
 
 from tests.kernels.examples import DEVICE, Call, Example, examples, tensors
 from tests.targets.recording import recording
@@ -55,16 +56,19 @@ def reaching(example: Example) -> list[tuple[str, int]]:
 
 
 def telling() -> Iterator[Example]:
-    """The examples that, so spread, show what none before them does: a tensor's dimension, a variant of a kernel."""
+    """The examples that, so spread, show what none before them does: of a kernel, or of several that are launched
+    together, a tensor's dimension; of each a variant. Another formula (`FORMULA`, `ACT`...) finds no other offsets."""
     seen: set[tuple[object, ...]] = set()
     with recording(_tune.Target("cpu", "no such processor", 1, 512 << 10)) as record:
         for example in examples():
-            shown: set[tuple[object, ...]] = {(example.op.name, *each) for each in reaching(example)}
+            launches = record(example, DTYPE, 1, lambda _, tensor: spread(tensor))
+            together = tuple(dict.fromkeys(launch.kernel.fn for launch in launches))
+            shown: set[tuple[object, ...]] = {(together, *each) for each in reaching(example)}
             shown |= {
-                (example.op.name, launch.kernel.__name__, name, str(value))
-                for launch in record(example, DTYPE, 1, lambda _, tensor: spread(tensor))
+                (launch.kernel.fn, name, str(value))
+                for launch in launches
                 for name, value in [*launch.constexprs.items(), ("missing", [arg is None for arg in launch.args])]
-                if type(value) is not int
+                if not isinstance(value, JITFunction) and type(value) is not int
             }
             if not shown <= seen:
                 seen |= shown

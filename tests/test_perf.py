@@ -59,7 +59,7 @@ def test_disagreement_sees_other_weights():
 def test_the_gpu_script_runs_dry(tmp_path):
     environ = {**os.environ, "PYTHON": sys.executable, "RESULTS": str(tmp_path)}
     done = subprocess.run(
-        ["bash", "perf/on_gpu.sh", "--dry-run", "200", "0.1"], cwd=ROOT, env=environ, capture_output=True, text=True
+        ["bash", "perf/on_gpu.sh", "--dry-run", "200", "0.02"], cwd=ROOT, env=environ, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = tmp_path.iterdir()

@@ -25,7 +25,7 @@ class Tile:
     num_warps: int
 
 
-_ELEMENTS = {"cpu": 8192, "gpu": 1024}
+_ELEMENTS = {"cpu": 8192, "gpu": 512}
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -33,20 +34,22 @@ class RowsTile:
     num_warps: int
 
 
-_BLOCKS = {"cpu": 16384, "gpu": 1024}
+_BLOCKS = {"cpu": (16384, 16384), "gpu": (1024, 512)}
+"""Elements of a tile, and of one in float64, which takes twice the registers on a GPU."""
 
 
 @functools.cache
-def pick_tile(target: Target) -> Tile:
-    """One tile a kind of device: most kernels move memory more than they compute."""
-    return Tile(_BLOCKS[target.kind], 4)
+def pick_tile(dtype: torch.dtype, target: Target) -> Tile:
+    """One tile a kind of device and dtype of y: most kernels move memory more than they compute."""
+    return Tile(_BLOCKS[target.kind][dtype == torch.float64], 4)
 
 
 @functools.cache
-def pick_rows_tile(R: int, C: int, target: Target) -> RowsTile:
+def pick_rows_tile(R: int, C: int, dtype: torch.dtype, target: Target) -> RowsTile:
     """No more elements than that, wide enough for a whole row where rows are short."""
-    block_c = min(triton.next_power_of_2(C), _BLOCKS[target.kind])
-    return RowsTile(min(triton.next_power_of_2(R), _BLOCKS[target.kind] // block_c), block_c, 4)
+    elements = _BLOCKS[target.kind][dtype == torch.float64]
+    block_c = min(triton.next_power_of_2(C), elements)
+    return RowsTile(min(triton.next_power_of_2(R), elements // block_c), block_c, 4)
 
 
 @dataclass
@@ -181,7 +184,7 @@ def apply(formula: Any, y: Tensor, operands: Sequence[Tensor], scalars: Sequence
 
 
 def _flat_launches(y: Tensor, *operands: Tensor) -> list[Planned]:
-    tile = pick_tile(target(y.device))
+    tile = pick_tile(y.dtype, target(y.device))
     programs = triton.cdiv(y.numel(), tile.BLOCK)
     return [Planned(_flat_kernel, (0,) * (1 + len(operands)), programs, (y.numel(),), vars(tile))]
 
@@ -198,7 +201,7 @@ def _strided_launches(y: Tensor, *operands: Tensor) -> list[Planned]:
     along = [one[-1] if one else 0 for one in merged]
     planned = []
     for walk in walks(tuple(over), *(tuple(one[:-1]) for one in merged)):
-        tile = pick_rows_tile(walk.R, C, target(y.device))
+        tile = pick_rows_tile(walk.R, C, y.dtype, target(y.device))
         integers: list[int | None] = [walk.R, C, walk.n2]
         far = False
         for number, (s0, (s1, s2, s3)) in enumerate(zip(along, walk.strides, strict=True)):

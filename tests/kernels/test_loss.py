@@ -274,7 +274,7 @@ def test_strides_past_32_bits():
 
 @pytest.mark.parametrize(
     "kernel, of, vectors",
-    [("_sum_kernel", "mse_loss", 4), ("_terms_rows_kernel", "binary_cross_entropy_with_logits", 0)],
+    [("_sum_kernel", "mse_loss", 2), ("_terms_rows_kernel", "binary_cross_entropy_with_logits", 0)],
 )
 def test_gpu_kernels_do_not_spill_and_load_16_bytes_at_once(compile_for_gpu, kernel, of, vectors):
     kernel = getattr(kernels, kernel)

@@ -80,7 +80,7 @@ def test_formulas_have_builds_of_their_own_on_a_gpu(written, compile_for_gpu):
 
 @pytest.mark.parametrize("kind, loads", [("*fp32", 2), ("*bf16", 1)])
 def test_gpu_kernels_load_16_bytes_at_once(compile_for_gpu, kind, loads):
-    tile = each.pick_tile(GPU)
+    tile = each.pick_tile(torch.float32, GPU)
     types = FLAT | {"y_ptr": kind, "a_ptr": kind}
     constants = constants_of(formulas.relu, BLOCK=tile.BLOCK)
     compiled, spilled = compile_for_gpu(each._flat_kernel, types, constants, 90, tile.num_warps)
@@ -89,14 +89,14 @@ def test_gpu_kernels_load_16_bytes_at_once(compile_for_gpu, kind, loads):
 
 
 def test_tiles_cover_short_and_long_rows():
-    tiles = [each.pick_rows_tile(R, C, GPU) for R, C in itertools.product((1, 5000), (1, 3, 1024, 5000))]
+    tiles = [each.pick_rows_tile(R, C, torch.float32, GPU) for R, C in itertools.product((1, 5000), (1, 3, 1024, 5000))]
     assert [(tile.BLOCK_R, tile.BLOCK_C) for tile in tiles] == [
         (1, 1), (1, 4), (1, 1024), (1, 1024), (1024, 1), (256, 4), (1, 1024), (1, 1024),
     ]  # fmt: skip
 
 
 def test_more_elements_than_a_tile_has():
-    block = each.pick_tile(CPU).BLOCK
+    block = each.pick_tile(torch.float32, CPU).BLOCK
     for n in (block - 1, block, block + 1, 3 * block + 5):
         x, y = torch.randn(n), torch.empty(n)
         each.apply(formulas.relu, y, (x,))

@@ -73,7 +73,8 @@ def _specialiser(device: Device, kernel: Any) -> tuple[Any, Any]:
 
 def builds(device: Device) -> list[Build]:
     """What is compiled for a device: of each kernel the most demanding launch in float32 and bfloat16, and as few
-    others as show each value of each constexpr; on WHOLE in every dtype, and every tile."""
+    others as show each value of each constexpr; on WHOLE every tile, the most demanding launch in every dtype, and each
+    value in every dtype but float16, in which nothing but loads and stores differs from bfloat16."""
     whole = device.name == WHOLE
     shown: dict[str, dict[str, Shown]] = defaultdict(dict)
     for dtype in DTYPES if whole else DTYPES[:2]:
@@ -81,7 +82,7 @@ def builds(device: Device) -> list[Build]:
             each = build(device, launch)
             of = shown[each.name].setdefault(each.key, Shown(each))
             of.dtypes.add(dtype)
-            of.items |= {(item, dtype if whole else None) for item in variant(launch)}
+            of.items |= {(item, dtype if whole and dtype != torch.float16 else None) for item in variant(launch)}
             if whole:
                 of.items.add((tile(launch), None))
     chosen = [each for of_kernel in shown.values() for each in _cover(list(of_kernel.values()))]
