@@ -8,7 +8,7 @@ pytest.importorskip("expecttest")
 
 import torch
 
-from tests.databases.comparing import Case, Exclusion, check, chosen, compare, run, singly
+from tests.databases.comparing import Case, Exclusion, check, chosen, compare, run
 from tritonnet.errors import ShapeError
 
 
@@ -81,11 +81,13 @@ def test_an_exclusion_must_be_needed_and_fail_as_it_says():
         check(case(3), exclusions, refuse)
 
 
-def test_cases_that_add_nothing_are_left_out():
+def test_cases_that_add_nothing_are_left_out(monkeypatch):
     x = torch.ones(2, 3)
     cases = [case(x, a=a, b=b) for a in (1, 2) for b in (1, 2)] * 2 + [case(torch.ones(5, 3), a=1, b=1), case(x[0])]
-    assert chosen(cases) == [*cases[:4], cases[-1]]
-    assert singly(cases) == [*cases[:3], cases[-1]]
+    assert chosen(cases) == [*cases[:3], cases[-1]]
+    assert chosen(cases, 2) == cases[:2]
+    monkeypatch.setenv("TRITONNET_SAMPLES", "all")
+    assert chosen(cases, 2) == cases
 
 
 def test_inputs_are_given_in_the_layout_and_left_as_they_were():

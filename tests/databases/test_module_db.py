@@ -21,7 +21,7 @@ with warnings.catch_warnings():
 
 from torch.testing._internal.common_utils import noncontiguous_like
 
-from tests.databases.comparing import Case, check, compare, run, singly, tolerance_of, wide
+from tests.databases.comparing import Case, check, chosen, compare, run, tolerance_of, wide
 from tests.databases.exclusions import MODULE_ERRORS, MODULES
 from tritonnet import nn
 from tritonnet.errors import BackwardError
@@ -35,7 +35,7 @@ DTYPES = [torch.float64, torch.float32]
 
 
 def cases(entry: Any, dtype: torch.dtype, training: bool = True) -> list[Case]:
-    """In float64 as many as differ in a setting, else two; test_op_db.py combines settings."""
+    """In float64 as many as differ in a setting, else two."""
     torch.manual_seed(1)
     inputs = entry.module_inputs_func(entry, "cpu", dtype, requires_grad=True, training=training)
     found = [
@@ -48,7 +48,7 @@ def cases(entry: Any, dtype: torch.dtype, training: bool = True) -> list[Case]:
         for each in inputs
         if each.forward_input is not None
     ]
-    return singly(found) if dtype == torch.float64 else singly(found)[:2]
+    return chosen(found, None if dtype == torch.float64 else 2)
 
 
 def twins(case: Case, dtype: torch.dtype, training: bool = True) -> tuple[Any, Any]:

@@ -23,7 +23,7 @@ from torch.testing._internal.common_utils import noncontiguous_like
 from torch.testing._internal.opinfo.core import BinaryUfuncInfo, UnaryUfuncInfo
 from torch.utils._pytree import tree_leaves
 
-from tests.databases.comparing import Case, check, chosen, compare, copied, run, singly, tolerance_of, wide
+from tests.databases.comparing import Case, check, chosen, compare, copied, run, tolerance_of, wide
 from tests.databases.exclusions import FUNCTION_ERRORS, FUNCTIONS
 from tests.test_dispatch import ALLOCATIONS, VIEWS, Listing
 from tritonnet import functional as F
@@ -88,12 +88,12 @@ def case_of(entry: Any, sample: Any) -> Case:
 
 
 def cases(entry: Any, dtype: torch.dtype) -> list[Case]:
-    """In float64 as many as differ in a pair of settings, else three: each compiles kernels of its own."""
+    """In float64 as many as differ in a setting, else two."""
     torch.manual_seed(1)
     requires_grad = entry.supports_autograd and dtype in entry.supported_backward_dtypes("cpu")
     samples = entry.sample_inputs("cpu", dtype, requires_grad=requires_grad)
     found = (case_of(entry, sample) for sample in samples)
-    return chosen(found) if dtype == torch.float64 else singly(found)[:3]
+    return chosen(found, None if dtype == torch.float64 else 2)
 
 
 def beside(entry: Any, case: Case, twice: bool = False, **how: Any) -> None:
