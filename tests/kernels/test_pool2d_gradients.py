@@ -128,3 +128,10 @@ def test_what_does_not_fit(backend):
                 op(*args, (3, 3, 8, 8))
         with pytest.raises(ShapeError, match=r"max_pool2d_pick: index is \(2, 3, 4, 4\) and x is \(2, 3, 9, 10\)"):
             max_pool2d_pick(torch.ones(2, 3, 9, 10), index, 2)
+
+
+def test_what_is_said_to_lie_outside_of_the_plane_is_passed_over():
+    index = torch.tensor([-1, 35], dtype=torch.int32).view(1, 1, 1, 2)
+    assert not adaptive_max_pool2d_backward(torch.ones(1, 1, 1, 2), index, (1, 1, 5, 7)).any()
+    taps = torch.tensor([-1, 36], dtype=torch.int32).view(1, 1, 1, 2)
+    assert not max_pool2d_backward(torch.ones(1, 1, 1, 2), taps, (1, 1, 6, 7), 6, 1).any()
