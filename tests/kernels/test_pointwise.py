@@ -113,6 +113,13 @@ def test_small_results_keep_their_digits(name, x, exact):
         assert ((y.double() - exact).abs() <= (40 + x * x) * torch.finfo(dtype).eps / 8 * abs(exact)).all()
 
 
+def test_softplus_is_within_two_units_in_the_last_place():
+    x = torch.linspace(-3, 3, 200_001)
+    exact = torch.nn.functional.softplus(x.double())
+    unit = 2.0 ** (exact.log2().floor() - 23)
+    assert ((ACTIVATIONS["softplus"].forward(x, 1.0, 20.0).double() - exact).abs() <= 2 * unit).all()
+
+
 def test_the_gradient_of_gelu_where_its_terms_cancel():
     """Within what roundings of x, dy and the result move it by, as in tritonnet.testing, without samples of them."""
     x = torch.linspace(-6, 6, 200_001)
