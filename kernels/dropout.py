@@ -123,11 +123,16 @@ def _channel_dropout_kernel(
 
 def dropout_reference(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
     _check("dropout", x, p, seed, slot)
-    return torch.where(_keep_reference(x.shape, p, seed, slot), x * _scale(p), torch.zeros_like(x))
+    return torch.where(_keep_reference(_elements(x.shape, x.device), p, seed, slot), x * _scale(p), torch.zeros_like(x))
 
 
-def _keep_reference(shape: tuple[int, ...], p: float, seed: Tensor, slot: int) -> Tensor:
-    e = torch.arange(math.prod(shape), device=seed.device)
+def _elements(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """The number of each element, in logical order."""
+    return torch.arange(math.prod(shape), device=device).reshape(shape)
+
+
+def _keep_reference(e: Tensor, p: float, seed: Tensor, slot: int) -> Tensor:
+    """Whether the elements of these numbers are kept."""
     calls = e // 1024 * 256 + e % 256
     low32 = 0xFFFFFFFF
     c0, c1, c2, c3 = calls & low32, calls >> 32, torch.full_like(e, slot), torch.zeros_like(e)
@@ -136,8 +141,8 @@ def _keep_reference(shape: tuple[int, ...], p: float, seed: Tensor, slot: int) -
         a, b = c0 * 0xD2511F53, c2 * 0xCD9E8D57
         c0, c1, c2, c3 = b >> 32 & low32 ^ c1 ^ k0, b & low32, a >> 32 & low32 ^ c3 ^ k1, a & low32
         k0, k1 = k0 + 0x9E3779B9 & low32, k1 + 0xBB67AE85 & low32
-    words = torch.stack((c0, c1, c2, c3)).gather(0, (e // 256 % 4)[None])
-    return (words >> 8).reshape(shape) >= p * 2**24
+    words = torch.stack((c0, c1, c2, c3)).gather(0, (e // 256 % 4)[None])[0]
+    return words >> 8 >= p * 2**24
 
 
 def dropout_inplace_reference(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
@@ -146,8 +151,8 @@ def dropout_inplace_reference(x: Tensor, p: float, seed: Tensor, slot: int = 0) 
 
 def channel_dropout_reference(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:
     _check_channels(x, p, seed, slot)
-    keep = _keep_reference(tuple(x.shape[:2]), p, seed, slot).reshape(*x.shape[:2], *[1] * (x.dim() - 2))
-    return torch.where(keep, x * _scale(p), torch.zeros_like(x))
+    numbers = _elements((*x.shape[:2], *[1] * (x.dim() - 2)), x.device)
+    return torch.where(_keep_reference(numbers, p, seed, slot), x * _scale(p), torch.zeros_like(x))
 
 
 def channel_dropout_inplace_reference(x: Tensor, p: float, seed: Tensor, slot: int = 0) -> Tensor:

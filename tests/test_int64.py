@@ -1,24 +1,35 @@
-"""Offsets past 2^31 elements: every tensor of the examples, spread over memory of which only a few pages exist.
+"""Offsets past 2^31 elements: every kernel, of memory of which only a few pages exist.
 
-What is not tested on a CPU: dense results of more than 2^31 elements, whose every page would be written.
+Every tensor of the examples, spread by its strides; and dense tensors that are as large, for the kernels that take no
+others.
 """
 
 import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor
 from triton import JITFunction
 
-from tests.kernels.examples import DEVICE, Call, Example, examples, tensors
-from tests.targets.recording import recording
+from tests.kernels.examples import DEVICE, Call, Example, call, examples, kernels, tensors
+from tests.targets.recording import Launch, Pointer, recording
+from tests.wide import BEYOND, COUNT, TAIL, WHY_NOT, WideMemory
 from tritonnet.kernels import OPS, _tune
+from tritonnet.kernels.dropout import _keep_reference
 
-BEYOND = 1 << 31
 MAP_NORESERVE = 0x4000
 DTYPE = torch.bfloat16
+TARGET = _tune.Target("cpu", "no such processor", 1, 512 << 10)
+
+NEVER_LARGE = {
+    "_class_losses._sum_kernel": "takes a number or two of each program before it",
+    "adam._advance_kernel": "takes a number of each parameter",
+    "clip._root_kernel": "takes a number of each program before it",
+    "loss.kernels._sum_parts_kernel": "takes a number or two of each program before it",
+}
+"""The kernels none of whose tensors can have 2^31 elements where others fit into memory, and why."""
 
 
 def lazily(extent: int, dtype: torch.dtype) -> Tensor:
@@ -59,8 +70,8 @@ def telling() -> Iterator[Example]:
     """The examples that, so spread, show what none before them does: of a kernel, or of several that are launched
     together, a tensor's dimension; of each a variant. Another formula (`FORMULA`, `ACT`...) finds no other offsets."""
     seen: set[tuple[object, ...]] = set()
-    with recording(_tune.Target("cpu", "no such processor", 1, 512 << 10)) as record:
-        for example in examples():
+    with recording(TARGET) as record:
+        for example in filter(reaching, examples()):
             launches = record(example, DTYPE, 1, lambda _, tensor: spread(tensor))
             together = tuple(dict.fromkeys(launch.kernel.fn for launch in launches))
             shown: set[tuple[object, ...]] = {(together, *each) for each in reaching(example)}
@@ -75,26 +86,153 @@ def telling() -> Iterator[Example]:
                 yield example
 
 
-def spread_call(example: Example, far: str, dim: int) -> Call:
-    """The call with dimension `dim` of the tensor `far` past 2^31 elements."""
-    return example.changed(example.make(DTYPE, 1), lambda label, tensor: spread(tensor, dim if label == far else None))
+def spreading(far: str, dim: int) -> Callable[[str, Tensor], Tensor]:
+    """Spreads tensors, dimension `dim` of that called `far` past 2^31 elements."""
+    return lambda label, tensor: spread(tensor, dim if label == far else None)
 
 
 def outcome(example: Example, call: Call) -> list[Tensor]:
     return [tensor.contiguous() for tensor in tensors(call.of(example.op), call.args, call.kwargs)]
 
 
-@pytest.mark.parametrize("example", list(telling()), ids=str)
+TELLING = list(telling())
+
+
+@pytest.mark.parametrize("example", TELLING, ids=str)
 def test_an_argument_that_reaches_past_32_bits(example):
     """Each of its tensors in turn, each of its dimensions."""
     expected = outcome(example, example.make(DTYPE, 1))
     for far, dim in reaching(example):
-        found = outcome(example, spread_call(example, far, dim))
+        found = outcome(example, example.changed(example.make(DTYPE, 1), spreading(far, dim)))
         torch.testing.assert_close(found, expected, equal_nan=True, msg=f"{far}, dimension {dim}: {{}}".format)
 
 
-@pytest.mark.skipif(DEVICE.type == "cpu", reason="needs a GPU: every page of the tensors is written")
-def test_a_dense_result_of_more_than_31_bits():
-    x = torch.randn(BEYOND + 8, dtype=DTYPE, device=DEVICE)
-    for y, expected in ((OPS["relu"](x), torch.relu(x)), (OPS["dropout"](x, 0.0, torch.tensor([5], device=DEVICE)), x)):
-        assert torch.equal(y, expected)
+# Calls of n elements, n being COUNT or, for what is expected of the last of them, TAIL. Their values are filled in.
+
+
+def unary(dtype, n):
+    return (torch.empty(n, dtype=dtype),)
+
+
+def ternary(dtype, n):
+    return tuple(torch.empty(n, dtype=dtype) for _ in range(3))
+
+
+def fill(dtype, n):
+    return torch.rand(1, 7000).to(dtype), (1000, 1, n // TAIL - 1, 0), "constant", 2.5
+
+
+def summed(dtype, n):
+    return "mse_loss", *ternary(dtype, n)[:2], None, 1.0, None, "sum", torch.float32
+
+
+def terms(dtype, n):
+    dloss, x, target = ternary(dtype, n)
+    return "mse_loss.x", "x", dloss, x, target, torch.empty(n, dtype=dtype), 1.0, None, "none"
+
+
+def dropped(dtype, n):
+    return torch.empty(n, dtype=dtype), 0.3, torch.tensor([5]), 7
+
+
+def dropped_channels(dtype, n):
+    return torch.empty(1, n, dtype=dtype), 0.3, torch.tensor([5]), 7
+
+
+def adam(dtype, n):
+    columns = [[torch.empty(n, dtype=dtype)] for _ in range(5)]
+    return *columns, [torch.zeros(())], torch.tensor([[0.1, 0.9, 0.99, 1e-3, 0.1]], dtype=torch.float64)
+
+
+def sgd(dtype, n):
+    columns = [[torch.empty(n, dtype=dtype)] for _ in range(3)]
+    return *columns, torch.tensor([[0.1, 0.9, 0.5, 0.1]], dtype=torch.float64)
+
+
+def norm(dtype, n):
+    return call([torch.empty(n, dtype=dtype)], dtype=torch.float32)
+
+
+def clipped_by_norm(dtype, n):
+    return [torch.empty(n, dtype=dtype)], torch.full((), 40.0), 3.0
+
+
+def clipped_by_value(dtype, n):
+    return [torch.empty(n, dtype=dtype)], 0.5
+
+
+LARGE = [
+    Example(OPS[name], factory)
+    for name, factory in {
+        "relu": unary,
+        "sigmoid_double_backward": ternary,
+        "pad": fill,
+        "loss": summed,
+        "loss_gradient": terms,
+        "dropout_": dropped,
+        "channel_dropout_": dropped_channels,
+        "adam": adam,
+        "sgd": sgd,
+        "total_norm": norm,
+        "clip_norm_": clipped_by_norm,
+        "clip_value_": clipped_by_value,
+    }.items()
+]
+
+
+def expected_of(example: Example, small: Call) -> list[Tensor]:
+    """What becomes of the last elements, which are those of `small`."""
+    if "dropout" not in example.op.name:
+        return outcome_of(example.op.reference, small)
+
+    def dropout(x: Tensor, p: float, seed: Tensor, slot: int) -> Tensor:
+        kept = _keep_reference(torch.arange(COUNT - TAIL, COUNT, device=x.device), p, seed, slot)
+        return x.copy_(torch.where(kept, x / (1 - p), 0))
+
+    return outcome_of(dropout, small)
+
+
+def outcome_of(function: Callable[..., object], made: Call) -> list[Tensor]:
+    """What it returns and what it was given, in one dimension, the last elements of each."""
+    return [tensor.flatten()[-TAIL:] for tensor in tensors(made.of(function), made.args, made.kwargs)]
+
+
+@pytest.fixture(scope="module")
+def mapped() -> list[Tensor]:
+    return []
+
+
+@pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+@pytest.mark.parametrize("example", LARGE, ids=str)
+def test_dense_tensors_of_more_than_31_bits(example, mapped):
+    small = example.make(DTYPE, TAIL)
+    with WideMemory(mapped):
+        large = example.make(DTYPE, COUNT)
+        for ours, theirs in zip(*(tensors(each.args, each.kwargs) for each in (large, small)), strict=True):
+            if ours.numel() == COUNT:
+                ours[..., -TAIL:] = theirs.copy_(torch.rand_like(theirs))
+        found = outcome_of(example.op, large)
+    torch.testing.assert_close(found, expected_of(example, small))
+
+
+def reached(launches: list[Launch], tabled: bool = False) -> set[Callable[..., object]]:
+    """The kernels of launches that take more than 2^31 elements of memory, or chunks of them if those are tabled."""
+    return {
+        launch.kernel.fn
+        for launch in launches
+        if any(isinstance(arg, Pointer) and arg.extent > BEYOND for arg in launch.args)
+        or (tabled and "chunks_ptr" in launch.kernel.arg_names)
+    }
+
+
+def test_every_kernel_is_reached():
+    """By a size or by a stride; what is reached by neither cannot be."""
+    found = set()
+    with recording(TARGET) as record:
+        for example in LARGE:
+            found |= reached(record(example, DTYPE, COUNT), bool(example.op.tables))
+        for example in TELLING:
+            for far, dim in reaching(example):
+                found |= reached(record(example, DTYPE, 1, spreading(far, dim)))
+    left = {f"{kernel.__module__}.{kernel.__name__}".removeprefix("tritonnet.kernels.") for kernel in kernels() - found}
+    assert left == NEVER_LARGE.keys()

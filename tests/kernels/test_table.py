@@ -1,17 +1,10 @@
-"""Tables of pointers: what they hold, and chunks beyond 2^31 elements, of which alone a page is ever touched."""
-
-from dataclasses import replace
+"""Tables of pointers: what they hold; strides beyond 2^31 elements, of which only a few pages are touched."""
 
 import torch
 
-from tritonnet.kernels import _table, adam, clip_norm_, clip_value_, sgd, total_norm
-from tritonnet.kernels.adam import adam_table
-from tritonnet.kernels.clip import clip_table
-from tritonnet.kernels.sgd import sgd_table
+from tritonnet.kernels import _table, clip_norm_, total_norm
 
 FAR = 1 << 31
-BLOCK = 8192
-LEFT = 100
 
 
 def test_integers():
@@ -40,62 +33,6 @@ def test_same_order_and_gaps():
         assert _table.without_gaps(dense)
     for gaps in (x[:, ::2], x[..., :4], torch.ones(3).expand(2, 3)):
         assert not _table.without_gaps(gaps)
-
-
-def far(count):
-    """`count` float16 tensors past 2^31 elements long, side by side in memory whose pages do not exist yet."""
-    memory = torch.empty(FAR + (count + 1) * BLOCK, dtype=torch.float16)
-    return [memory[at * BLOCK :][: FAR + LEFT] for at in range(count)]
-
-
-def last_chunk(table):
-    """The table with the last of its chunks alone, the one that lies past 2^31 elements."""
-    assert table.chunks[-1].tolist() == [0, FAR // BLOCK]
-    return replace(table, chunks=table.chunks[-1:])
-
-
-def near_and_far(count):
-    """Tensors of the elements beyond 2^31, and the far ones that hold the same there."""
-    near, tensors = [torch.rand(LEFT).half() for _ in range(count)], far(count)
-    for tensor, values in zip(tensors, near, strict=True):
-        tensor[FAR:] = values
-    return near, tensors
-
-
-def assert_agree(near, tensors):
-    for values, tensor in zip(near, tensors, strict=True):
-        assert torch.equal(tensor[FAR:], values)
-
-
-def test_a_step_of_sgd_beyond_32_bits():
-    near, tensors = near_and_far(3)
-    hyper = torch.tensor([[0.1, 0.9, 0.5, 0.1]], dtype=torch.float64)
-    sgd(*([t] for t in near), hyper)
-    columns = [[t] for t in tensors]
-    sgd(*columns, hyper, table=last_chunk(sgd_table(*columns, [0], [False])))
-    assert_agree(near, tensors)
-
-
-def test_a_step_of_adam_beyond_32_bits():
-    near, tensors = near_and_far(5)
-    hyper = torch.tensor([[0.1, 0.9, 0.99, 1e-3, 0.1]], dtype=torch.float64)
-    adam(*([t] for t in near), [torch.zeros(())], hyper)
-    columns = [[t] for t in (*tensors, torch.zeros(()))]
-    adam(*columns, hyper, table=last_chunk(adam_table(*columns, [0])))
-    assert_agree(near, tensors)
-
-
-def test_clipping_beyond_32_bits():
-    near, tensors = near_and_far(1)
-    table = last_chunk(clip_table(tensors))
-    norm = total_norm(near)
-    assert torch.equal(total_norm(tensors, table=table), norm)
-    clip_norm_(near, norm, 0.5)
-    clip_norm_(tensors, norm, 0.5, table=table)
-    assert_agree(near, tensors)
-    clip_value_(near, 0.01)
-    clip_value_(tensors, 0.01, table=table)
-    assert_agree(near, tensors)
 
 
 def test_clipping_over_strides_beyond_32_bits():

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -20,10 +20,11 @@ Measured = Callable[..., dict[str, int] | None]
 
 @dataclass(frozen=True)
 class Pointer:
-    """What a launch is specialised on of a tensor."""
+    """What a launch is specialised on of a tensor; and, for whoever asks, how many elements its memory holds."""
 
     dtype: torch.dtype
     offset: int
+    extent: int = field(default=0, compare=False)
 
     def data_ptr(self) -> int:
         return self.offset
@@ -39,7 +40,8 @@ class Launch:
 
 
 def _pointer(tensor: torch.Tensor) -> Pointer:
-    return Pointer(tensor.dtype, tensor.storage_offset() * tensor.element_size() % 16)
+    size = tensor.element_size()
+    return Pointer(tensor.dtype, tensor.storage_offset() * size % 16, tensor.untyped_storage().nbytes() // size)
 
 
 @contextlib.contextmanager

@@ -15,12 +15,14 @@ Those behind a table of pointers (`op(tables=)`) need not be named.
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_leaves
+from triton import JITFunction
 
 from tritonnet.kernels import OPS
 from tritonnet.kernels._op import Op
@@ -91,6 +93,17 @@ def _changed(label: str, value: Any, change: Callable[[str, torch.Tensor], torch
 def examples() -> list[Example]:
     """All of them, in the order of the operations' names."""
     return [Example(OPS[name], factory) for name in sorted(OPS) for factory in EXAMPLES.get(name, ())]
+
+
+def kernels() -> set[Callable[..., Any]]:
+    """The functions of all kernels there are, launched by an example or not."""
+    return {
+        kernel.fn
+        for name, module in list(sys.modules.items())
+        if name.startswith("tritonnet.kernels.")
+        for kernel in vars(module).values()
+        if isinstance(kernel, JITFunction) and kernel.__name__.endswith("_kernel")
+    }
 
 
 def tensors(*values: Any) -> list[torch.Tensor]:
