@@ -119,7 +119,7 @@ def ternary(dtype, n):
 
 
 def fill(dtype, n):
-    return torch.rand(1, 7000).to(dtype), (1000, 1, n // TAIL - 1, 0), "constant", 2.5
+    return torch.rand(1, 7000).to(dtype), (1000, 1, n // TAIL - 2, 1), "constant", 2.5
 
 
 def summed(dtype, n):

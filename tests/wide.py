@@ -15,8 +15,8 @@ from tests.kernels.examples import DEVICE
 BEYOND = 1 << 31
 TAIL = 8001
 """How many elements at the end of a tensor are looked at."""
-COUNT = TAIL * (BEYOND // TAIL + 1)
-"""The size of a wide tensor: some of its last elements lie before and some beyond the 2^31st."""
+COUNT = TAIL * (BEYOND // TAIL + 2)
+"""The size of a wide tensor: rows of TAIL elements, the last of which begins beyond the 2^31st."""
 
 WHY_NOT = "" if DEVICE.type != "cpu" or sys.platform == "linux" else "needs Linux: one block of memory is mapped often"
 
