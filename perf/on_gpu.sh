@@ -29,7 +29,7 @@ make=(make --no-print-directory test "PYTHON=$python")
 if [ "$dry_run" ]; then
     results=${RESULTS:-$(mktemp -d)}
     export CUDA_VISIBLE_DEVICES=
-    examples+=(-k column_sum)
+    examples=(tests/kernels/test_determinism.py -k column_sum)
     tests=(tests/kernels/test_strides.py)
     start=(launch)
     functions=(--families softmax --dtypes float32)
