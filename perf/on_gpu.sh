@@ -50,9 +50,13 @@ tested() {
     return $status
 }
 
+# What there is goes to the terminal, the name of the folder to the shell.
 device=$(with -c "
-import torch
+import contextlib, sys, torch
+from tritonnet.__main__ import main
 from tritonnet.kernels import _tune
+with contextlib.redirect_stdout(sys.stderr):
+    main()
 print(_tune.target(torch.device('cuda' if torch.cuda.is_available() else 'cpu')).name)") || exit
 if [ -z "$dry_run" ] && [[ $device == cpu_* ]]; then
     echo "no GPU that torch sees; perf/on_gpu.sh --dry-run does the same in short on the CPU" >&2
@@ -61,7 +65,6 @@ fi
 mkdir -p "$results/$device"
 
 status=0
-with -m tritonnet
 tested examples "${examples[@]}" || status=1
 tested tests "${tests[@]}" || status=1
 with -m perf.start --what "${start[@]}" --results "$results" || status=1
