@@ -42,8 +42,12 @@ def _one_thread():
     forget_plans()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("example", examples(), ids=str)
+# Of fewer bits than 32, what differs besides loads and stores is how products are taken.
+PRODUCTS = [example for example in examples() if example.op.name.startswith(("conv2d", "matmul"))]
+CASES = [(each, torch.float32) for each in examples()] + [(each, torch.bfloat16) for each in PRODUCTS]
+
+
+@pytest.mark.parametrize("example, dtype", CASES, ids=str)
 def test_same_bits(example, dtype):
     first = outcome(example, dtype, 1)
     for count, repeats in REPEATS.items():
