@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,13 @@ from torch import Tensor
 
 from tritonnet.kernels import cpu
 
-pytestmark = pytest.mark.skipif(bool(cpu.unavailable()), reason=f"no kernel can be compiled here: {cpu.unavailable()}")
+pytestmark = [
+    pytest.mark.skipif(bool(cpu.unavailable()), reason=f"no kernel can be compiled here: {cpu.unavailable()}"),
+    pytest.mark.usefixtures("activated"),
+]
 
 ROOT = Path(__file__).parents[2]
 FLOATS = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
-
-
-@pytest.fixture(autouse=True)
-def _activated() -> Iterator[None]:
-    torch.manual_seed(0)
-    cpu.activate()
-    yield
-    cpu.deactivate()
 
 
 @triton.jit

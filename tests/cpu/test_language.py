@@ -3,7 +3,7 @@
 import ctypes
 import functools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,13 @@ from triton.language.extra import libdevice
 from tritonnet.kernels import cpu
 from tritonnet.kernels._errors import KernelAssertionError, UnsupportedKernelError
 
-pytestmark = pytest.mark.skipif(bool(cpu.unavailable()), reason=f"no kernel can be compiled here: {cpu.unavailable()}")
+pytestmark = [
+    pytest.mark.skipif(bool(cpu.unavailable()), reason=f"no kernel can be compiled here: {cpu.unavailable()}"),
+    pytest.mark.usefixtures("activated"),
+]
 
 FLOATS = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 TOLERANCES = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2, torch.float64: 1e-14}
-
-
-@pytest.fixture(autouse=True)
-def _activated() -> Iterator[None]:
-    torch.manual_seed(0)
-    cpu.activate()
-    yield
-    cpu.deactivate()
 
 
 @triton.jit

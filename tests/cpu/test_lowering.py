@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,13 @@ from tritonnet.kernels._errors import UnsupportedKernelError
 from tritonnet.kernels.cpu import compiler
 from tritonnet.kernels.cpu.lower import lower
 
-pytestmark = pytest.mark.skipif(bool(cpu.unavailable()), reason=f"no kernel can be compiled here: {cpu.unavailable()}")
+pytestmark = [
+    pytest.mark.skipif(bool(cpu.unavailable()), reason=f"no kernel can be compiled here: {cpu.unavailable()}"),
+    pytest.mark.usefixtures("activated"),
+]
 
 ROOT = Path(__file__).parents[2]
 FLOATS = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
-
-
-@pytest.fixture(autouse=True)
-def _activated() -> Iterator[None]:
-    torch.manual_seed(0)
-    cpu.activate()
-    yield
-    cpu.deactivate()
 
 
 @triton.jit

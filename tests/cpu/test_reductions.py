@@ -1,7 +1,5 @@
 """Reductions of masked tiles: what is passed over, tiles that are written on the way, loads that are read twice."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import triton
@@ -9,15 +7,10 @@ import triton.language as tl
 
 from tritonnet.kernels import cpu
 
-pytestmark = pytest.mark.skipif(bool(cpu.unavailable()), reason=f"no kernel can be compiled here: {cpu.unavailable()}")
-
-
-@pytest.fixture(autouse=True)
-def _activated() -> Iterator[None]:
-    torch.manual_seed(0)
-    cpu.activate()
-    yield
-    cpu.deactivate()
+pytestmark = [
+    pytest.mark.skipif(bool(cpu.unavailable()), reason=f"no kernel can be compiled here: {cpu.unavailable()}"),
+    pytest.mark.usefixtures("activated"),
+]
 
 
 @triton.jit
