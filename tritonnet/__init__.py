@@ -5,7 +5,7 @@ from typing import Any
 from . import errors, functional, init, kernels, nn, optim
 from .checkpoint import load, save
 from .kernels import cpu
-from .module import Module
+from .module import Module, strict
 from .parameter import Buffer, Parameter
 
 __version__ = "0.1.0"
@@ -24,6 +24,7 @@ __all__ = [
     "nn",
     "optim",
     "save",
+    "strict",
     "testing",
 ]
 

@@ -3,20 +3,23 @@
 The vocabulary, the semantics and the state-dict keys are torch.nn.Module's.
 """
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..errors import DtypeError
-from . import _load
+from . import _load, hooks
 from ._moves import move_parameter
 from ._registry import Registry
+from ._strict import strict
+from ._tree import members
 from ._unregistered import warn_of_unregistered
 
-__all__ = ["Module", "indented"]
+__all__ = ["Module", "indented", "strict"]
 
 
 def _forward_missing(self: "Module", *args: Any, **kwargs: Any) -> Any:
@@ -39,16 +42,28 @@ class Module(Registry):
     """
 
     _version = 1
+    """Written into state dicts; `_load_from_state_dict` finds it as `local_metadata["version"]`."""
+    dump_patches = False
+    call_super_init = False
+    """Whether `__init__` hands its arguments to the next class: for a class that derives from Module and another."""
+    T_destination = TypeVar("T_destination", bound=dict[str, Any])
     training: bool
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if (args or kwargs) and not self.call_super_init:
+            given = f"keyword argument {next(iter(kwargs))!r}" if kwargs else f"{len(args)} positional arguments"
+            raise TypeError(f"{type(self).__name__}.__init__: Module.__init__ takes no arguments, and got {given}")
         super().__init__()
-        self.__dict__["training"] = True
+        object.__setattr__(self, "training", True)
+        if self.call_super_init:
+            super(hooks.Hooked, self).__init__(*args, **kwargs)
 
     forward: Callable[..., Any] = _forward_missing
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        if self._hook_table is None:
+            return self.forward(*args, **kwargs)
+        return hooks.call(self, args, kwargs)
 
     # Modes and gradients
 
@@ -93,9 +108,9 @@ class Module(Registry):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         for module in self.children() if recurse else ():
             module._apply(fn)
-        for _, param in self._members("parameter"):
+        for _, param in members(self, "parameter"):
             move_parameter(param, fn)
-        for name, buffer in self._members("buffer"):
+        for name, buffer in members(self, "buffer"):
             self.__dict__[name] = fn(buffer)
         return self
 
@@ -128,9 +143,25 @@ class Module(Registry):
         """Move without copying: tensors of the same shapes and dtypes on the device, with undefined values."""
         return self._apply(lambda tensor: torch.empty_like(tensor, device=device), recurse=recurse)
 
+    def share_memory(self) -> Self:
+        """Put every tensor into memory that other processes can share."""
+        return self._apply(lambda tensor: tensor.share_memory_())
+
     def cuda(self, device: torch.device | str | int | None = None) -> Self:
         """Move to a CUDA device (the current one by default)."""
         return self._apply(lambda tensor: tensor.cuda(device))
+
+    def ipu(self, device: torch.device | str | int | None = None) -> Self:
+        """Move to a Graphcore IPU."""
+        return self._apply(lambda tensor: tensor.ipu(device))
+
+    def xpu(self, device: torch.device | str | int | None = None) -> Self:
+        """Move to an Intel GPU."""
+        return self._apply(lambda tensor: tensor.xpu(device))
+
+    def mtia(self, device: torch.device | str | int | None = None) -> Self:
+        """Move to a Meta accelerator."""
+        return self._apply(lambda tensor: tensor.mtia(device))
 
     def cpu(self) -> Self:
         """Move to the CPU."""
@@ -162,32 +193,57 @@ class Module(Registry):
     # State dicts
 
     def state_dict(
-        self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+        self, *args: Any, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
     ) -> dict[str, Any]:
         """Parameters and persistent buffers by dotted name: the tensors themselves (detached unless keep_vars).
 
         A shared tensor stands under each of its names. A module with `get_extra_state` adds `<prefix>_extra_state`.
         """
+        if args:
+            warnings.warn(
+                f"{type(self).__name__}.state_dict: pass destination, prefix and keep_vars as keywords",
+                FutureWarning,
+                stacklevel=2,
+            )
+            given = dict(zip(("destination", "prefix", "keep_vars"), args, strict=False))
+            return self.state_dict(**{"destination": destination, "prefix": prefix, "keep_vars": keep_vars} | given)
         if destination is None:
             warn_of_unregistered(self)
             destination = OrderedDict()
             destination._metadata = OrderedDict()  # type: ignore[attr-defined]
+        local_metadata = {"version": self._version}
         if hasattr(destination, "_metadata"):
-            destination._metadata[prefix[:-1]] = {"version": self._version}
+            destination._metadata[prefix[:-1]] = local_metadata
+        table = hooks.hooks_of(self)
+        for hook in table._state_dict_pre_hooks.values():
+            hook(self, prefix, keep_vars)
         self._save_to_state_dict(destination, prefix, keep_vars)
-        for name, module in self._members("module"):
+        for name, module in members(self, "module"):
             module.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
-        return destination
+        for number, hook in table._state_dict_hooks.items():
+            replaced = hook(self, destination, prefix, local_metadata)
+            if replaced is not None and number in table.in_place:
+                raise RuntimeError(f"{type(self).__name__}.state_dict: a post-hook edits in place and returns None")
+            destination = destination if replaced is None else replaced
+        return destination  # type: ignore[return-value]
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        for name, tensor in self._saved():
+        for name, tensor in _load.saved(self):
             destination[prefix + name] = tensor if keep_vars else tensor.detach()
-        if hasattr(type(self), "get_extra_state"):
+        if type(self).get_extra_state is not Module.get_extra_state:
             destination[prefix + _load.EXTRA_STATE] = self.get_extra_state()
+
+    def get_extra_state(self) -> Any:
+        """What else the state dict holds of this module; a class that defines it defines `set_extra_state` too."""
+        raise RuntimeError(f"{type(self).__name__}: no extra state; its class defines no get_extra_state")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take back what `get_extra_state` gave."""
+        raise RuntimeError(f"{type(self).__name__}: no extra state; its class defines no set_extra_state")
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> _load.IncompatibleKeys:
+    ) -> _load._IncompatibleKeys:
         """Copy a state dict into this module; everything is checked first, and a load that fails changes nothing.
 
         Args:
@@ -216,12 +272,6 @@ class Module(Registry):
     ) -> None:
         """Load this module's own tensors; subclasses override it to rename or convert the keys of older versions."""
         _load.load_own(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
-
-    def _saved(self) -> list[tuple[str, Tensor]]:
-        persistent, saved = self._registered["buffer"], self._members("parameter")
-        if persistent:
-            saved += [(name, buffer) for name, buffer in self._members("buffer") if persistent[name]]
-        return saved
 
     # Text
 

@@ -1,6 +1,9 @@
-"""load_state_dict in two steps: a plan in which everything has been checked, and its commit."""
+"""load_state_dict in two steps: a plan in which everything has been checked, and its commit.
 
-import warnings
+Code of the user's runs in between: `_load_from_state_dict` of a class that overrides it, hooks, `set_extra_state`. It
+sees what torch.nn.Module would show it, and what it did is taken back where the load fails.
+"""
+
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +14,10 @@ from torch import Tensor
 
 from ..errors import StateDictError, dtype_name
 from ..parameter import Parameter
+from ._strict import complain, is_strict
+from ._tree import members
+from ._undo import Undo, bits
+from .hooks import hooks_of
 
 if TYPE_CHECKING:
     from . import Module
@@ -23,7 +30,7 @@ class _Keys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class IncompatibleKeys(_Keys):
+class _IncompatibleKeys(_Keys):
     """What load_state_dict returns."""
 
     __slots__ = ()
@@ -49,7 +56,7 @@ class Plan:
 
     name: str
     strict: bool
-    keys: IncompatibleKeys = field(default_factory=lambda: IncompatibleKeys([], []))
+    keys: _IncompatibleKeys = field(default_factory=lambda: _IncompatibleKeys([], []))
     problems: list[Row] = field(default_factory=list)
     notes: list[Row] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
@@ -58,32 +65,66 @@ class Plan:
     sources: dict[str, Any] = field(default_factory=dict)
     first_key: dict[int, str] = field(default_factory=dict)
     assigned: dict[int, Parameter | Tensor] = field(default_factory=dict)
+    undo: Undo = field(default_factory=Undo)
+    touched: "list[Module]" = field(default_factory=list)
+    hooked: "list[Module]" = field(default_factory=list)
+    """Modules with hooks to be called when all is written."""
+    at_once: bool = False
+    """Whether the module's class loads itself, and so finds in its tensors what its super() has loaded."""
+    extra_state: bool = False
 
     def raise_problems(self) -> None:
         """Raise StateDictError if anything stands against the load."""
-        rows = list(self.problems)
-        if self.strict:
-            rows = (
-                [Row(key, "missing key", describe(self.targets.get(key))) for key in self.keys.missing_keys]
-                + [
-                    Row(key, "unexpected key", theirs=describe(self.sources.get(key)))
-                    for key in self.keys.unexpected_keys
-                ]
-                + rows
-            )
-        if rows or self.messages:
-            text = f"load_state_dict: the state dict does not fit {self.name}; nothing was loaded"
-            raise StateDictError("\n".join([text, *self.messages, *_table(rows + self.notes)]))
+        # Hooks that are called after the load may yet forgive missing and unexpected keys.
+        rows = [] if self.hooked else self._rows_of_keys()
+        rows += self.problems
+        if rows or self.messages or (self.notes and is_strict()):
+            self.abandon()
+            raise self._error(rows)
 
-    def commit(self) -> IncompatibleKeys:
-        """Write; warn of what was rounded or lost."""
-        with torch.no_grad():
-            for write in self.writes:
-                write()
+    def abandon(self) -> None:
+        """Take back what the user's code did while the plan was made: the plan will not be committed."""
+        self.undo.restore()
+
+    def commit(self) -> _IncompatibleKeys:
+        """Write, call the hooks, and warn of what was rounded or lost."""
+        if self.hooked or self.extra_state:
+            for module in [*self.touched, *self.hooked]:
+                self.undo.remember(module)
+        try:
+            self.write()
+            for module in self.hooked:
+                for hook in list(hooks_of(module)._load_state_dict_post_hooks.values()):
+                    if hook(module, self.keys) is not None:
+                        raise AssertionError("load_state_dict: a post-hook edits the lists of keys and returns None")
+            rows = self._rows_of_keys() if self.hooked else []
+            if rows:
+                raise self._error(rows)
+        except BaseException:
+            self.abandon()
+            raise
         if self.notes:
             text = f"load_state_dict: values were rounded or lost on their way into {self.name}"
-            warnings.warn("\n".join([text, *_table(self.notes)]), stacklevel=3)
+            complain("\n".join([text, *_table(self.notes)]), StateDictError, stacklevel=3)
         return self.keys
+
+    def write(self, since: int = 0) -> None:
+        writes, self.writes = self.writes[since:], self.writes[:since]
+        with torch.no_grad():
+            for write in writes:
+                write()
+
+    def _rows_of_keys(self) -> list[Row]:
+        if not self.strict:
+            return []
+        missing = [Row(key, "missing key", describe(self.targets.get(key))) for key in self.keys.missing_keys]
+        return missing + [
+            Row(key, "unexpected key", theirs=describe(self.sources.get(key))) for key in self.keys.unexpected_keys
+        ]
+
+    def _error(self, rows: list[Row]) -> StateDictError:
+        text = f"load_state_dict: the state dict does not fit {self.name}; nothing was loaded"
+        return StateDictError("\n".join([text, *self.messages, *_table(rows + self.notes)]))
 
 
 class _Incoming(OrderedDict[str, Any]):
@@ -98,7 +139,11 @@ def prepare(module: "Module", state_dict: Mapping[str, Any], strict: bool = True
         raise TypeError(f"load_state_dict: state_dict is a {type(state_dict).__name__}, and a mapping is expected")
     plan = Plan(type(module).__name__, strict, sources=dict(state_dict))
     metadata = getattr(state_dict, "_metadata", None) or {}
-    _visit(module, _incoming(state_dict.items(), plan), "", metadata, assign, plan)
+    try:
+        _visit(module, _incoming(state_dict.items(), plan), "", metadata, assign, plan)
+    except BaseException:
+        plan.abandon()
+        raise
     return plan
 
 
@@ -114,14 +159,35 @@ def _visit(
     local_metadata = dict(metadata.get(prefix[:-1], {}))
     if assign:
         local_metadata["assign_to_params_buffers"] = True
+    plan.at_once = _loads_itself(module)
+    if plan.at_once or hooks_of(module)._load_state_dict_pre_hooks:
+        plan.undo.remember(module)
     module._load_from_state_dict(state_dict, prefix, local_metadata, True, *plan.keys, plan.messages)
+    plan.at_once = False
     below: dict[str, list[tuple[str, Any]]] = {}
     for key, value in state_dict.items():
         below.setdefault(key[len(prefix) :].partition(".")[0], []).append((key, value))
-    for name, child in module._members("module"):
+    for name, child in members(module, "module"):
         path = f"{prefix}{name}."
         items = [(key, value) for key, value in below.get(name, ()) if key.startswith(path)]
         _visit(child, _incoming(items, plan), path, metadata, assign, plan)
+    if hooks_of(module)._load_state_dict_post_hooks:
+        plan.hooked.append(module)
+
+
+def _loads_itself(module: "Module") -> bool:
+    from . import Module
+
+    name = "_load_from_state_dict"
+    return getattr(type(module), name) is not getattr(Module, name) or name in module.__dict__
+
+
+def saved(module: "Module") -> list[tuple[str, Tensor]]:
+    """The tensors that the state dict holds of the module itself."""
+    persistent, tensors = module._registered["buffer"], members(module, "parameter")
+    if persistent:
+        tensors += [(name, buffer) for name, buffer in members(module, "buffer") if persistent[name]]
+    return tensors
 
 
 def load_own(
@@ -135,10 +201,15 @@ def load_own(
     error_msgs: list[str],
 ) -> None:
     """Plan the loading of the module's own tensors; written at once if the call is not part of a load_state_dict."""
-    plan: Plan | None = getattr(state_dict, "plan", None)
-    if plan is None:
-        plan = Plan(type(module).__name__, strict)
-    own = dict(module._saved())
+    from . import Module
+
+    for hook in hooks_of(module)._load_state_dict_pre_hooks.values():
+        hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+    outer: Plan | None = getattr(state_dict, "plan", None)
+    plan = outer or Plan(type(module).__name__, strict)
+    plan.touched.append(module)
+    planned = len(plan.writes)
+    own = dict(saved(module))
     for name, target in own.items():
         key = prefix + name
         plan.targets[key] = target
@@ -148,9 +219,11 @@ def load_own(
         elif strict:
             missing_keys.append(key)
     extra_key = prefix + EXTRA_STATE
-    if hasattr(type(module), "set_extra_state"):
+    if type(module).set_extra_state is not Module.set_extra_state:
         if extra_key in state_dict:
-            plan.writes.append(lambda: module.set_extra_state(state_dict[extra_key]))
+            plan.extra_state = True
+            state = state_dict[extra_key]
+            plan.writes.append(lambda: module.set_extra_state(state))
         elif strict:
             missing_keys.append(extra_key)
         own[EXTRA_STATE] = torch.empty(0)
@@ -159,10 +232,12 @@ def load_own(
             name, dot, _ = key[len(prefix) :].partition(".")
             if key.startswith(prefix) and name not in (module._registered["module"] if dot else own):
                 unexpected_keys.append(key)
-    if not hasattr(state_dict, "plan"):
+    if outer is None:
         error_msgs.extend(_table(plan.problems))
-        if not error_msgs:
-            plan.commit()
+    if outer is None and not error_msgs:
+        plan.commit()
+    elif plan.at_once:
+        plan.write(since=planned)
 
 
 def _plan_tensor(plan: Plan, module: "Module", name: str, key: str, source: Any, assign: bool) -> None:
@@ -227,11 +302,7 @@ def _same_bits(a: Any, b: Tensor) -> bool:
     if not isinstance(a, Tensor) or a.shape != b.shape or a.dtype != b.dtype or a.device != b.device:
         return False
     same_memory = a.is_meta or (a.data_ptr() == b.data_ptr() and a.stride() == b.stride())
-    return same_memory or torch.equal(_bits(a), _bits(b))
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    return tensor.detach().resolve_conj().contiguous().reshape(-1).view(torch.uint8)
+    return same_memory or torch.equal(bits(a), bits(b))
 
 
 def describe(value: object) -> str:

@@ -1,24 +1,23 @@
-"""Registry: the half of Module that knows what is registered, and walks it.
+"""Registry: the part of Module that knows what is registered.
 
 What is registered lies in the instance's own `__dict__`, so that `self.weight` is an ordinary attribute look-up;
 `_registered` says which names are registered, and as what.
 """
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, MutableSet
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ..errors import ModuleError
 from ..parameter import Buffer, Parameter
-from ._unregistered import warn_of_unregistered
+from ._tree import KINDS, Kind, Tree, kind_held
+from .hooks import ON_REGISTRATION, Hooked
 
 if TYPE_CHECKING:
     from . import Module
 
-Kind = str
-_KINDS: tuple[Kind, ...] = ("parameter", "buffer", "module")
 _TAKES = {"parameter": "a Parameter or None", "buffer": "a Buffer, a tensor or None", "module": "a Module or None"}
 
 
@@ -58,6 +57,30 @@ class _Registered(MutableMapping[str, Any]):
         return dict(self)
 
 
+class _NonPersistent(MutableSet[str]):
+    """The names of the buffers that the state dict leaves out: a live view."""
+
+    def __init__(self, module: "Registry") -> None:
+        self._persistent = module._registered["buffer"]
+
+    def __contains__(self, name: object) -> bool:
+        return not self._persistent.get(name, True)  # type: ignore[call-overload]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, persistent in self._persistent.items() if not persistent)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def add(self, name: str) -> None:
+        if name in self._persistent:
+            self._persistent[name] = False
+
+    def discard(self, name: str) -> None:
+        if name in self._persistent:
+            self._persistent[name] = True
+
+
 def _view(kind: Kind) -> Any:
     def get(self: "Registry") -> _Registered:
         return _Registered(self, kind)
@@ -84,104 +107,75 @@ def _kind_of(value: object) -> Kind | None:
     return None
 
 
-class Registry:
+class Registry(Tree, Hooked):
     """Named parameters, buffers and child modules, registered by assignment; torch.nn.Module's rules and names."""
-
-    _registered: dict[Kind, dict[str, bool]]
-    """Registered names by kind, in order; the value says whether the state dict holds them (buffers: persistent)."""
 
     _parameters = _view("parameter")
     _buffers = _view("buffer")
     _modules = _view("module")
 
+    @property
+    def _non_persistent_buffers_set(self) -> "_NonPersistent":
+        return _NonPersistent(self)
+
     def __init__(self) -> None:
-        self.__dict__["_registered"] = {kind: {} for kind in _KINDS}
+        object.__setattr__(self, "_registered", {kind: {} for kind in KINDS})
 
     # Registration
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under `name`; None reserves the name and appears nowhere."""
-        self._check_name("parameter", name)
+        _check_name(self, "parameter", name)
         if param is not None and not isinstance(param, Parameter):
-            raise self._refusal("parameter", name, param)
+            raise _refusal(self, "parameter", name, param)
         if param is not None and param.grad_fn is not None:
             raise ModuleError(
                 f"{type(self).__name__}.{name}: the parameter is computed from other tensors (not a leaf of autograd); "
                 "register a Parameter made from data, and compute from it in forward"
             )
-        self._store("parameter", name, param)
+        _store(self, "parameter", name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that moves with the module and is not trained; persistent: the state dict holds it."""
-        self._check_name("buffer", name)
+        _check_name(self, "buffer", name)
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise self._refusal("buffer", name, tensor)
-        self._store("buffer", name, tensor, persistent)
+            raise _refusal(self, "buffer", name, tensor)
+        _store(self, "buffer", name, tensor, persistent)
 
     def register_module(self, name: str, module: "Module | None") -> None:
-        """Add a child module under `name`; None reserves the name."""
-        if module is not None and not isinstance(module, Registry):
-            raise self._refusal("module", name, module)
-        self._check_name("module", name)
-        self._store("module", name, module)
+        """Same as `add_module`."""
+        self.add_module(name, module)
 
     def add_module(self, name: str, module: "Module | None") -> None:
-        """Same as `register_module`."""
-        self.register_module(name, module)
-
-    def _check_name(self, kind: Kind, name: str) -> None:
-        if "_registered" not in self.__dict__:
-            raise self._too_early(name)
-        if not isinstance(name, str):
-            raise ModuleError(f"{type(self).__name__}: the name of a {kind} is a string, and {name!r} is not")
-        if "." in name or not name:
-            raise ModuleError(f"{type(self).__name__}: {kind} name {name!r} is empty or has a dot, which parts names")
-        self._check_free(self, kind, name)
-
-    def _check_free(self, owner: object, kind: Kind, name: str) -> None:
-        if hasattr(owner, name) and name not in self._registered[kind]:
-            raise ModuleError(
-                f"{type(self).__name__}: attribute {name!r} exists already; a {kind} cannot take its name"
-            )
-
-    def _store(self, kind: Kind, name: str, value: Any, persistent: bool = True) -> None:
-        _Registered(self, kind)[name] = value
-        self._registered[kind][name] = persistent
-
-    def _kind(self, name: str) -> Kind | None:
-        return next((kind for kind in _KINDS if name in self._registered[kind]), None)
-
-    def _too_early(self, name: str) -> ModuleError:
-        cls = type(self).__name__
-        return ModuleError(f"{cls}.{name}: call super().__init__() in {cls}.__init__ before assigning to the module")
-
-    def _refusal(self, kind: Kind, name: str, value: object) -> ModuleError:
-        what = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-        return ModuleError(f"{type(self).__name__}.{name}: cannot assign {what} as {kind}; it takes {_TAKES[kind]}")
+        """Add a child module under `name`; None reserves the name."""
+        if module is not None and not isinstance(module, Registry):
+            raise _refusal(self, "module", name, module)
+        _check_name(self, "module", name)
+        _store(self, "module", name, module)
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind = _kind_of(value)
         if "_registered" not in self.__dict__:
             if kind is not None:
-                raise self._too_early(name)
+                raise _too_early(self, name)
             object.__setattr__(self, name, value)
             return
-        held = self._kind(name)
-        if held is not None and value is None:
-            self.__dict__[name] = None
-        elif kind == "parameter":
-            self._check_free(type(self), kind, name)
+        held = kind_held(self, name)
+        if kind == "parameter":
+            _check_free(self, type(self), kind, name)
             if held != kind and name in self.__dict__:
                 delattr(self, name)
             self.register_parameter(name, value)
+        elif held == "parameter" and value is None:
+            self.register_parameter(name, None)
+        elif (held == "module" and value is None) or (kind == "module" and held != "parameter"):
+            _store(self, "module", name, value)
         elif kind == "buffer" and held in (None, "buffer"):
-            self.register_buffer(name, value, value.persistent)
-        elif kind == "module" and held != "parameter":
-            self._store("module", name, value)
-        elif held == "buffer" and isinstance(value, Tensor):
-            self.register_buffer(name, value, self._registered["buffer"][name])
+            self._assign_buffer(name, value, value.persistent)
+        elif held == "buffer" and (value is None or isinstance(value, Tensor)):
+            self._assign_buffer(name, value, self._registered["buffer"][name])
         elif held is not None:
-            raise self._refusal(held, name, value)
+            raise _refusal(self, held, name, value)
         elif _of_torch_nn(type(value)):  # type: ignore[arg-type]
             raise ModuleError(
                 f"{type(self).__name__}.{name}: {type(value).__module__}.{type(value).__name__} is torch.nn's and "
@@ -190,9 +184,13 @@ class Registry:
         else:
             object.__setattr__(self, name, value)
 
+    def _assign_buffer(self, name: str, value: Tensor | None, persistent: bool) -> None:
+        # Classes written before `persistent` override register_buffer(name, tensor).
+        self.register_buffer(name, value, **({} if persistent else {"persistent": False}))
+
     def __getattr__(self, name: str) -> Any:
         if name == "_registered":
-            raise self._too_early("parameters, buffers, modules")
+            raise _too_early(self, "parameters, buffers, modules")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
@@ -212,95 +210,36 @@ class Registry:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
-    # Walking the tree
 
-    def named_modules(
-        self, memo: "set[Module] | None" = None, prefix: str = "", remove_duplicate: bool = True
-    ) -> "Iterator[tuple[str, Module]]":
-        """This module and all below it, depth first, each once (unless remove_duplicate=False), with dotted names."""
-        memo = set() if memo is None else memo
-        if self in memo:
-            return
-        if remove_duplicate:
-            memo.add(self)  # type: ignore[arg-type]
-        yield prefix, self  # type: ignore[misc]
-        for name, module in self._members("module"):
-            yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+def _check_name(module: Registry, kind: Kind, name: str) -> None:
+    if "_registered" not in module.__dict__:
+        raise _too_early(module, name)
+    if not isinstance(name, str):
+        raise ModuleError(f"{type(module).__name__}: the name of a {kind} is a string, and {name!r} is not")
+    if "." in name or not name:
+        raise ModuleError(f"{type(module).__name__}: {kind} name {name!r} is empty or has a dot, which parts names")
+    _check_free(module, module, kind, name)
 
-    def modules(self, remove_duplicate: bool = True) -> "Iterator[Module]":
-        return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
 
-    def named_children(self) -> "Iterator[tuple[str, Module]]":
-        """The modules directly below, each once."""
-        seen: set[Module] = set()
-        for name, module in self._members("module"):
-            if module not in seen:
-                seen.add(module)
-                yield name, module
+def _check_free(module: Registry, owner: object, kind: Kind, name: str) -> None:
+    if hasattr(owner, name) and name not in module._registered[kind]:
+        raise ModuleError(f"{type(module).__name__}: attribute {name!r} exists already; a {kind} cannot take its name")
 
-    def children(self) -> "Iterator[Module]":
-        return (module for _, module in self.named_children())
 
-    def named_parameters(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Parameter]]:
-        """Parameters of this module and (recurse) those below; a shared one once, under its first name."""
-        warn_of_unregistered(self)
-        return self._named_tensors("parameter", prefix, recurse, remove_duplicate)
+def _store(module: Registry, kind: Kind, name: str, value: Any, persistent: bool = True) -> None:
+    if value is not None or kind != "parameter":
+        for hook in ON_REGISTRATION[kind].values():
+            replaced = hook(module, name, value)
+            value = value if replaced is None else replaced
+    _Registered(module, kind)[name] = value
+    module._registered[kind][name] = persistent
 
-    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        return (param for _, param in self.named_parameters(recurse=recurse))
 
-    def named_buffers(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Tensor]]:
-        """Buffers, persistent or not, of this module and (recurse) those below; a shared one once."""
-        return self._named_tensors("buffer", prefix, recurse, remove_duplicate)
+def _too_early(module: Registry, name: str) -> ModuleError:
+    cls = type(module).__name__
+    return ModuleError(f"{cls}.{name}: call super().__init__() in {cls}.__init__ before assigning to the module")
 
-    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def _members(self, kind: Kind) -> list[tuple[str, Any]]:
-        values = self.__dict__
-        names = self._registered[kind]
-        return [(name, values[name]) for name in names if values[name] is not None] if names else []
-
-    def _named_tensors(
-        self, kind: Kind, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Any]]:
-        seen: set[Tensor] = set()
-        modules: Iterable[tuple[str, Registry]] = [(prefix, self)]
-        if recurse:
-            modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
-        for path, module in modules:
-            for name, tensor in module._members(kind):
-                if tensor in seen:
-                    continue
-                if remove_duplicate:
-                    seen.add(tensor)
-                yield f"{path}.{name}" if path else name, tensor
-
-    def get_submodule(self, target: str) -> "Module":
-        """The module under a dotted name ("" is this one). Raises: ModuleError (an AttributeError) if there is none."""
-        module: Registry = self
-        for name in target.split(".") if target else []:
-            child = getattr(module, name, None)
-            if not isinstance(child, Registry):
-                raise ModuleError(f"{type(module).__name__} has no module {name!r} (looking for {target!r})")
-            module = child
-        return module  # type: ignore[return-value]
-
-    def get_parameter(self, target: str) -> Parameter:
-        """The parameter under a dotted name. Raises: ModuleError (an AttributeError) if there is none."""
-        return self._get_tensor("parameter", target)  # type: ignore[return-value]
-
-    def get_buffer(self, target: str) -> Tensor:
-        """The buffer under a dotted name. Raises: ModuleError (an AttributeError) if there is none."""
-        return self._get_tensor("buffer", target)
-
-    def _get_tensor(self, kind: Kind, target: str) -> Tensor:
-        path, _, name = target.rpartition(".")
-        module = self.get_submodule(path)
-        if name not in module._registered[kind] or module.__dict__[name] is None:
-            raise ModuleError(f"{type(module).__name__} has no {kind} {name!r} (looking for {target!r})")
-        return module.__dict__[name]  # type: ignore[no-any-return]
+def _refusal(module: Registry, kind: Kind, name: str, value: object) -> ModuleError:
+    what = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    return ModuleError(f"{type(module).__name__}.{name}: cannot assign {what} as {kind}; it takes {_TAKES[kind]}")

@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import Any
 
 from ..._names import missing
-from . import utils
+from . import module, utils
 
-__all__ = ["utils"]
+__all__ = ["module", "utils"]
 
 _FILES = (
     "activation",
@@ -27,7 +27,6 @@ _FILES = (
     "lazy",
     "linear",
     "loss",
-    "module",
     "normalization",
     "padding",
     "pixelshuffle",
