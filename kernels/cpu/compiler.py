@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from triton import knobs
 from triton._C.libtriton import ir, passes
 from triton.backends.compiler import BaseBackend, GPUTarget
 from triton.backends.nvidia.compiler import CUDAOptions
+from triton.runtime.cache import get_cache_manager
 
 from .._errors import CompilerError
 from . import features
@@ -28,6 +30,7 @@ BACKEND = "tritonnet_cpu"
 _HERE = pathlib.Path(__file__).parent
 _REMEDY = "install gcc or clang (apt install gcc, or pip install ziglang), or name one in the environment variable CC"
 _ERROR_LINES = 20
+_LINKED = re.compile(r"\btn_(load_tile|dot|bits|pairs)_")
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,19 @@ def build(name: str, source: str, *options: str) -> bytes:
         f"{name}: the C compiler failed with exit status {done.returncode}\n{shlex.join(command)}\n{output}"
         + (f"\n... {len(lines) - _ERROR_LINES} more lines" if len(lines) > _ERROR_LINES else "")
     )
+
+
+def linked(*options: str) -> str:
+    """The path of linked.c compiled with `options`: what kernels that move or multiply whole tiles are linked with.
+
+    Compiled once and kept in Triton's cache; it is the greater part of what such kernels would else compile each.
+    """
+    key = repr((sources_hash(), c_compiler(), features.fingerprint(), options))
+    cache = get_cache_manager(hashlib.sha256(key.encode()).hexdigest())
+    path = cache.get_file("linked.o")
+    if path is None:
+        path = cache.put(build("linked", (_HERE / "linked.c").read_text(), *options, "-c"), "linked.o", binary=True)
+    return path
 
 
 @functools.cache
@@ -216,4 +232,5 @@ def _to_c(module: Any, metadata: dict[str, Any]) -> str:
 
 
 def _to_library(source: str, metadata: dict[str, Any], options: Options) -> bytes:
-    return build(metadata["name"], source, *flags(options.enable_fp_fusion), "-lm")
+    given = flags(options.enable_fp_fusion)
+    return build(metadata["name"], source, *given, *([linked(*given)] if _LINKED.search(source) else []), "-lm")

@@ -41,9 +41,9 @@ typedef double tn_vector_f64 __attribute__((vector_size(TN_VECTOR), aligned(8), 
 #define TN_NAME(prefix) prefix##_f64
 #include "dot_typed.h"
 
-#define TN_DOT_INTEGER(name, type)                                                                                \
-    TN_STATIC void tn_dot_##name(int M, int N, int K, const type *a, int64_t sam, int64_t sak, const type *b,      \
-                                 int64_t sbk, int32_t *c) {                                                        \
+#define TN_DOT_INTEGER(name, type)                                                                                 \
+    void tn_dot_##name(int M, int N, int K, const type *a, int64_t sam, int64_t sak, const type *b, int64_t sbk,   \
+                       int32_t *c) {                                                                               \
         for (int i = 0; i < M; i++)                                                                                \
             for (int k = 0; k < K; k++) {                                                                          \
                 int32_t x = a[i * sam + k * sak];                                                                  \

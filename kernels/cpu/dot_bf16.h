@@ -8,8 +8,7 @@
 #ifndef TN_DOT_BF16_H
 #define TN_DOT_BF16_H
 
-#if defined(__AVX512BF16__) && defined(__AVX512F__)
-#define TN_DOT_BF16 1
+#if TN_DOT_BF16
 
 /* Eight pairs of neighbours in two rows, moved as floats. */
 TN_INLINE tn_row_f32 tn_pair_row_bf16(const bf16 *first, const bf16 *second) {
@@ -24,8 +23,7 @@ TN_INLINE tn_row_f32 tn_pair_row_f32(const float *first, const float *second) {
 #define TN_SAME_BITS(x) (x)
 #define TN_HIGH_BITS(x) ((bf16)(tn_u32_of_f32(x) >> 16))
 #define TN_PACK(name, type, bits)                                                                                      \
-    TN_STATIC void tn_bits_##name(bf16 *to, const type *from, int64_t s0, int64_t s1, int rows, int cols,              \
-                                  int valid_rows, int valid_cols) {                                                    \
+    void tn_bits_##name(bf16 *to, const type *from, TN_RECTANGLE) {                                                    \
         if (valid_rows < rows || valid_cols < cols)                                                                    \
             memset(to, 0, (size_t)rows * cols * sizeof *to);                                                           \
         int done = 0;                                                                                                  \
@@ -54,8 +52,7 @@ TN_INLINE tn_row_f32 tn_pair_row_f32(const float *first, const float *second) {
                 for (int j = 0; j < valid_cols; j++)                                                                   \
                     to[(int64_t)i * cols + j] = bits(from[i * s0 + j * s1]);                                           \
     }                                                                                                                  \
-    TN_STATIC void tn_pairs_##name(uint32_t *to, const type *from, int64_t s0, int64_t s1, int rows, int cols,         \
-                                   int valid_rows, int valid_cols) {                                                   \
+    void tn_pairs_##name(uint32_t *to, const type *from, TN_RECTANGLE) {                                               \
         if (valid_rows < rows || valid_cols < cols)                                                                    \
             memset(to, 0, (size_t)rows * cols * sizeof *to / 2);                                                       \
         for (int i = 0; i < valid_rows; i += 2) {                                                                      \
@@ -77,8 +74,7 @@ TN_PACK(bf16, bf16, TN_SAME_BITS)
 #undef TN_PACK
 
 /* Columns of memory are rows of pairs already: their transpose is one of 32-bit elements, moved as floats. */
-TN_STATIC void tn_pairs_of_columns(uint32_t *to, const bf16 *from, int64_t s0, int64_t s1, int rows, int cols,
-                                   int valid_rows, int valid_cols) {
+void tn_pairs_of_columns(uint32_t *to, const bf16 *from, TN_RECTANGLE) {
     if (s0 == 1 && s1 % 2 == 0 && valid_rows % 2 == 0)
         tn_load_tile_f32((float *)to, (const float *)from, 1, s1 / 2, rows / 2, cols, valid_rows / 2, valid_cols);
     else
@@ -120,7 +116,7 @@ TN_INLINE void tn_column_bf16(const int NV, int M, int N, int K, const bf16 *a, 
         tn_block_bf16(1, NV, N, K, a + i * sam, sam, b, c + (int64_t)i * N);
 }
 
-TN_STATIC void tn_dot_bf16(int M, int N, int K, const bf16 *a, int64_t sam, const uint32_t *b, float *c) {
+void tn_dot_bf16(int M, int N, int K, const bf16 *a, int64_t sam, const uint32_t *b, float *c) {
     int j = 0;
     for (; j + 32 <= N; j += 32)
         tn_column_bf16(2, M, N, K, a, sam, b + j, c + j);
@@ -140,8 +136,6 @@ TN_STATIC void tn_dot_bf16(int M, int N, int K, const bf16 *a, int64_t sam, cons
         }
 }
 
-#else
-#define TN_DOT_BF16 0
 #endif
 
 #endif

@@ -50,8 +50,7 @@ TN_STATIC void TN_NAME(tn_edge)(int M, int N, int K, const TN_T *a, int64_t sam,
     }
 }
 
-TN_STATIC void TN_NAME(tn_dot)(int M, int N, int K, const TN_T *a, int64_t sam, int64_t sak, const TN_T *b, int64_t sbk,
-                               TN_T *c) {
+void TN_NAME(tn_dot)(int M, int N, int K, const TN_T *a, int64_t sam, int64_t sak, const TN_T *b, int64_t sbk, TN_T *c) {
     enum { WIDTH = TN_NV * TN_VL };
     TN_T panel[TN_KC * WIDTH] __attribute__((aligned(64)));
     for (int k = 0; k < K; k += TN_KC) {

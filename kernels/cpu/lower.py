@@ -138,7 +138,7 @@ def _source(program: Program) -> str:
             arguments.append(f"const {computed(element)} a{k} = ({computed(element)})args[{k}].i;")
     lines = [*arguments, *program.hoisted]
     return (
-        '#include "runtime.h"\n#include "nest.h"\n#include "dot_bf16.h"\n\n'
+        '#include "runtime.h"\n#include "nest.h"\n\n'
         "int tn_program(int x, int y, int z, int gx, int gy, int gz, const tn_slot *args, char *arena) {\n"
         + "".join(f"    {line}\n" for line in lines)
         + "".join(f"{line}\n" for line in program.lines)

@@ -33,6 +33,8 @@ typedef union {
 /* 16-bit floats are stored as their bits and computed in float. */
 typedef uint16_t bf16;
 typedef uint16_t f16;
+/* Where a conversion is asked for and there is none. */
+#define TN_SAME(x) (x)
 
 #define TN_BITS(name, to, from)            \
     TN_INLINE to name(from x) {            \
@@ -165,8 +167,7 @@ TN_MINMAX(f64, double, uint64_t, tn_u64_of_f64, tn_f64_of_u64)
 #undef TN_MINMAX
 
 #include "mathlib.h"
-#include "tile.h"
 #include "fold.h"
-#include "dot.h"
+#include "linked.h"
 
 #endif

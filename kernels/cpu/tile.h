@@ -6,8 +6,6 @@
 #ifndef TN_TILE_H
 #define TN_TILE_H
 
-#define TN_SAME(x) (x)
-
 typedef float tn_row_f32 __attribute__((vector_size(32), aligned(4), may_alias));
 typedef double tn_row_f64 __attribute__((vector_size(32), aligned(8), may_alias));
 typedef uint16_t tn_row_u16 __attribute__((vector_size(16), aligned(2), may_alias));
@@ -67,8 +65,7 @@ TN_INLINE void tn_transpose_f64(tn_row_f64 rows[4]) {
 }
 
 #define TN_LOAD_TILE(name, stored, computed, convert, row_t, load_row, transpose)                                      \
-    TN_STATIC void tn_load_tile_##name(computed *restrict dst, const stored *src, int64_t s0, int64_t s1, int rows,    \
-                                       int cols, int valid_rows, int valid_cols) {                                     \
+    void tn_load_tile_##name(computed *restrict dst, const stored *src, TN_RECTANGLE) {                                \
         enum { SIDE = sizeof(row_t) / sizeof(computed) };                                                              \
         if (valid_rows < rows || valid_cols < cols)                                                                    \
             memset(dst, 0, (size_t)rows * cols * sizeof *dst);                                                         \

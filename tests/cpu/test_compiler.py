@@ -159,6 +159,14 @@ def test_features_tell_processors_apart(monkeypatch):
     assert features.l2_bytes() >= 128 << 10
 
 
+def test_what_kernels_share_is_compiled_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    fused, apart = (compiler.linked(*compiler.flags(fusion)) for fusion in (True, False))
+    assert fused != apart and Path(fused).read_bytes() != Path(apart).read_bytes()
+    monkeypatch.setattr(compiler, "build", None)
+    assert compiler.linked(*compiler.flags(True)) == fused
+
+
 def test_flags_are_plain():
     """Nothing that lets the compiler assume away NaN, infinities, signed zeros, traps or an order of operations."""
     for fusion in (True, False):

@@ -530,8 +530,8 @@ def test_products_of_bfloat16_without_an_instruction_for_them() -> None:
     a, b = (torch.randint(-4, 5, (16, 16)).to(torch.bfloat16) for _ in range(2))
     c = torch.empty(16, 16)
     lowered = lower(_ttir(_whole_product, a, b, c, 9))
-    flags = [flag for flag in compiler.flags(True) if not flag.startswith("-march")]
-    library = compiler.build("old", lowered.source, *flags, "-march=x86-64-v3", "-lm")
+    flags = [flag for flag in compiler.flags(True) if not flag.startswith("-march")] + ["-march=x86-64-v3"]
+    library = compiler.build("old", lowered.source, *flags, compiler.linked(*flags), "-lm")
     with tempfile.NamedTemporaryFile(suffix=".so") as file:
         file.write(library)
         file.flush()

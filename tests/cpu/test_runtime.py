@@ -29,8 +29,9 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ctypes.CDLL]:
         key = (body, fp_fusion, more)
         if key not in libraries:
             path = Path(folder) / f"{next(numbers)}.so"
-            flags = (*compiler.flags(fp_fusion), *more, "-lm")
-            path.write_bytes(compiler.build("test", f'#include "runtime.h"\n{body}', *flags))
+            flags = (*compiler.flags(fp_fusion), *more)
+            options = (*flags, compiler.linked(*flags), "-lm")
+            path.write_bytes(compiler.build("test", f'#include "runtime.h"\n{body}', *options))
             libraries[key] = ctypes.CDLL(str(path))
         return libraries[key]
 
