@@ -97,7 +97,7 @@ class Buffer(Tensor, metaclass=_Flagged):
         return _rebuild_buffer, (type(self), self.data, self.requires_grad, self.__dict__)
 
     def __repr__(self) -> str:  # type: ignore[override]
-        return f"Buffer containing:\n{self.data.requires_grad_(self.requires_grad)!r}"
+        return repr(self.data.requires_grad_(self.requires_grad))
 
 
 def _rebuild_parameter(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import DtypeError
 from . import _load, hooks
-from ._moves import move_parameter
+from ._moves import casting_to, move_parameter
 from ._registry import Registry
 from ._strict import strict
 from ._tree import members
@@ -173,22 +173,19 @@ class Module(Registry):
 
     def float(self) -> Self:
         """Cast floating-point tensors to float32."""
-        return self._cast(torch.float32)
+        return self._apply(casting_to(torch.float32))
 
     def double(self) -> Self:
         """Cast floating-point tensors to float64."""
-        return self._cast(torch.float64)
+        return self._apply(casting_to(torch.float64))
 
     def half(self) -> Self:
         """Cast floating-point tensors to float16."""
-        return self._cast(torch.float16)
+        return self._apply(casting_to(torch.float16))
 
     def bfloat16(self) -> Self:
         """Cast floating-point tensors to bfloat16."""
-        return self._cast(torch.bfloat16)
-
-    def _cast(self, dtype: torch.dtype) -> Self:
-        return self._apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
+        return self._apply(casting_to(torch.bfloat16))
 
     # State dicts
 
@@ -205,8 +202,9 @@ class Module(Registry):
                 FutureWarning,
                 stacklevel=2,
             )
-            given = dict(zip(("destination", "prefix", "keep_vars"), args, strict=False))
-            return self.state_dict(**{"destination": destination, "prefix": prefix, "keep_vars": keep_vars} | given)
+            destination = args[0] if destination is None else destination
+            prefix = args[1] if len(args) > 1 and not prefix else prefix
+            keep_vars = args[2] if len(args) > 2 and not keep_vars else keep_vars
         if destination is None:
             warn_of_unregistered(self)
             destination = OrderedDict()

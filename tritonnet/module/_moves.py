@@ -9,6 +9,11 @@ from torch._subclasses.fake_tensor import FakeTensor
 from ..parameter import Parameter
 
 
+def casting_to(dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """A function that casts floating-point tensors and leaves others."""
+    return lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
 def move_parameter(param: Parameter, fn: Callable[[Tensor], Tensor]) -> None:
     """Make the parameter and its gradient what fn makes of them."""
     with torch.no_grad():

@@ -17,8 +17,8 @@ from ...module.hooks import (
 )
 
 __all__ = [
-    "_IncompatibleKeys",
     "Module",
+    "_IncompatibleKeys",
     "register_module_backward_hook",
     "register_module_buffer_registration_hook",
     "register_module_forward_hook",
