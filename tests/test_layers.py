@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "testing": {"kernels", "errors"},
 }
 ANYTHING = {"__init__", "__main__"}
-PACKAGES = {"data": {"torch", "numpy"}, "checkpoint": {"torch", "numpy", "safetensors"}}
+PACKAGES = {"data": {"torch", "numpy"}, "checkpoint": {"torch", "numpy", "safetensors", "rich"}}
 DRIVES_TRITON = {"kernels/_launch.py", "kernels/cpu/active.py", "kernels/cpu/compiler.py", "kernels/cpu/driver.py"}
 PRIVATE_TRITON = ("triton._C", "triton.backends", "triton.compiler", "triton.runtime")
 

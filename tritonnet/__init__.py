@@ -3,7 +3,7 @@
 from typing import Any
 
 from . import errors, functional, init, kernels, nn, optim
-from .checkpoint import load, save
+from .checkpoint import Checkpoints, load, load_weights, read_weights, save, save_weights
 from .kernels import cpu
 from .module import Module, strict
 from .parameter import Buffer, Parameter
@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Buffer",
+    "Checkpoints",
     "Module",
     "Parameter",
     "__version__",
@@ -21,9 +22,12 @@ __all__ = [
     "init",
     "kernels",
     "load",
+    "load_weights",
     "nn",
     "optim",
+    "read_weights",
     "save",
+    "save_weights",
     "strict",
     "testing",
 ]

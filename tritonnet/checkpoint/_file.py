@@ -1,17 +1,21 @@
 """One safetensors file: written whole or not at all, read whole and verified.
 
-safetensors knows the layout; what is added here is that a file takes the place of an older one only when it is complete
-and on disk, and that any altered byte is noticed: the header's metadata holds our document as JSON text with a SHA-256
-of each tensor, and a SHA-256 of that text. Other readers of safetensors see plain tensors.
+The layout is safetensors': eight bytes that tell how long the header is, the header, the tensors' bytes. Other programs
+see plain tensors. What is added makes any altered byte noticed: the header's metadata holds our document as JSON text
+with a SHA-256 of each tensor, and a SHA-256 of that text. The library reads; it does not write, because its copy of
+everything in memory and hashing before writing would take twice as long. Here one thread writes while others hash.
 """
 
+import errno
+import functools
 import hashlib
 import json
 import os
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Literal, get_args
 
 import safetensors
 import safetensors.torch
@@ -19,52 +23,159 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ._atomic import replacing
+from ._progress import progress
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _DOCUMENT, _DIGEST = "tritonnet", "tritonnet.sha256"
+_LARGEST_HEADER = 100_000_000  # what safetensors reads
+_AHEAD = 1 << 28  # bytes that wait for their hash while the next are written
+
+Verify = Literal["full", "header"]
 
 
-def write(path: str, tensors: Mapping[str, Tensor], document: dict[str, Any]) -> None:
-    """Write tensors and document to `path`, atomically. Raises: CheckpointError; an older file is then still whole."""
-    stored = {name: _storable(path, name, tensor) for name, tensor in tensors.items()}
-    hashes = {name: _sha256(tensor) for name, tensor in stored.items()}
-    text = json.dumps({"version": FORMAT_VERSION, **document, "sha256": hashes})
-    try:
-        data = safetensors.torch.save(stored, _metadata(text))
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be stored ({error}); nothing was written") from error
-    try:
-        with _replacing(path) as file:
-            file.write(data)
-    except OSError as error:
-        raise CheckpointError(f"{path}: could not be written ({error}); an older file is untouched") from error
+class DamagedError(CheckpointError):
+    """A file that is not what was written: truncated, altered, unreadable."""
 
 
-def read(path: str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """The tensors (on the CPU) and the document, None if another program wrote the file.
+def write(path: str, tensors: Mapping[str, Tensor], document: dict[str, Any], *, owned: bool = False) -> None:
+    """Write tensors and document to `path`, atomically.
 
-    Raises: CheckpointError for a file that is missing, not safetensors, truncated, altered, or of another version.
+    Args:
+        owned: the tensors are a `snapshot`, and need not be copied again.
+
+    Raises: CheckpointError; an older file is then still whole.
     """
+    tensors = {name: _plain(path, name, tensor) for name, tensor in tensors.items()}
+    order = _order(tensors)
+    hashes = dict.fromkeys(tensors, "0" * 64)
+
+    def header() -> bytes:
+        text = json.dumps({"version": FORMAT_VERSION, **document, "sha256": hashes})
+        return _header(path, tensors, order, _metadata(text))
+
+    beginning = header()
+    total = sum(map(_nbytes, tensors.values()))
+    pending: deque[tuple[str, int, Callable[[], str]]] = deque()
+    waiting = 0
+    with progress(f"saving {path}", total) as advance, replacing(path) as file, _threads() as start:
+        file.write(beginning)
+        for name in order:
+            # A copy, so that what is hashed and what is written are one even where others write to the tensor.
+            data = tensors[name] if owned else own(tensors[name])
+            pending.append((name, _nbytes(data), start(_sha256, data)))
+            waiting += _nbytes(data)
+            file.write(_memory(data))
+            advance(_nbytes(data))
+            while pending and waiting > _AHEAD:
+                done, size, digest = pending.popleft()
+                hashes[done] = digest()
+                waiting -= size
+        hashes |= {name: digest() for name, _, digest in pending}
+        file.seek(0)
+        file.write(header())
+
+
+def write_plain(file: BinaryIO, path: str, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors and metadata as other programs do, without a document of ours. Raises: CheckpointError, OSError."""
+    tensors = {name: _plain(path, name, tensor) for name, tensor in tensors.items()}
+    order = _order(tensors)
+    file.write(_header(path, tensors, order, metadata))
+    with progress(f"saving {path}", sum(map(_nbytes, tensors.values()))) as advance:
+        for name in order:
+            file.write(_memory(tensors[name].contiguous().cpu()))
+            advance(_nbytes(tensors[name]))
+
+
+def snapshot(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, for a `write` later on."""
+    return {name: own(_plain(path, name, tensor)) for name, tensor in tensors.items()}
+
+
+def own(tensor: Tensor) -> Tensor:
+    """A contiguous copy on the CPU."""
+    if tensor.device.type == "cpu":
+        return tensor.clone(memory_format=torch.contiguous_format)
+    return tensor.contiguous().cpu()
+
+
+def read(path: str, verify: Verify = "full") -> tuple[dict[str, Tensor], dict[str, Any] | None, dict[str, str]]:
+    """The tensors (on the CPU), the document (None if another program wrote the file), and the plain metadata.
+
+    Raises: CheckpointError for a file that is missing, not safetensors, truncated, altered, or of another version;
+    ValueError for a `verify` that there is not.
+    """
+    if verify not in get_args(Verify):
+        raise ValueError(f"verify is {verify!r}; it is one of {', '.join(map(repr, get_args(Verify)))}")
     try:
         with open(path, "rb") as file:
-            if file.read(4) == b"PK\x03\x04":
-                raise CheckpointError(
-                    f"{path}: written by torch.save; "
-                    "read it with torch.load(path, weights_only=True) and load_state_dict"
-                )
-        with safetensors.safe_open(path, framework="pt") as opened:
-            document = _document(path, opened.metadata() or {})
-            # Cloned: what safetensors gives is the file's own memory, and changes with it.
-            tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
+            if is_torchs(file.read(4)):
+                raise CheckpointError(f"{path}: written by torch.save; read it with tritonnet.load_weights")
+            total = os.fstat(file.fileno()).st_size
+        # Not the default, mmap: reading fails where memory would be killed by a bus error, if the file is cut short.
+        with safetensors.safe_open(path, framework="pt", backend="pread") as opened:
+            metadata = opened.metadata() or {}
+            names = list(opened.keys())
+            document = _document(path, metadata)
+            hashes = document["sha256"] if document else {}
+            if document and set(names) != hashes.keys():
+                differing = ", ".join(map(repr, sorted(set(names) ^ hashes.keys())))
+                raise DamagedError(f"{path}: the header is damaged (tensors {differing} are missing or were not saved)")
+
+            def get(name: str) -> Tensor:
+                tensor: Tensor = opened.get_tensor(name)
+                if document and verify == "full" and _sha256(tensor) != hashes[name]:
+                    raise DamagedError(f"{path}: tensor {name!r} is damaged; its SHA-256 is not the one recorded")
+                advance(_nbytes(tensor))
+                return tensor
+
+            with progress(f"loading {path}", total) as advance, _threads() as start:
+                tensors = {name: got() for name, got in [(name, start(get, name)) for name in names]}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(
+            f"{path}: could not be read, it is a folder; tritonnet.Checkpoints and load_weights read folders"
+        ) from error
     except OSError as error:
-        raise CheckpointError(f"{path}: could not be read ({error})") from error
+        kind = DamagedError if error.errno == errno.EIO else CheckpointError
+        raise kind(f"{path}: could not be read ({error})") from error
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{path}: truncated, damaged, or not a safetensors file ({error})") from error
-    if document is not None:
-        _verify(path, tensors, document["sha256"])
-    return tensors, document
+        raise DamagedError(f"{path}: truncated, damaged, or not a safetensors file ({error})") from error
+    return tensors, document, metadata
+
+
+def is_torchs(beginning: bytes) -> bool:
+    """Whether a file that begins with these four bytes was written by torch.save."""
+    return beginning == b"PK\x03\x04" or beginning[:2] == b"\x80\x02"
+
+
+def _header(path: str, tensors: Mapping[str, Tensor], order: list[str], metadata: dict[str, str]) -> bytes:
+    """The header of a safetensors file, its length before it, in which the tensors lie in this order."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name in order:
+        begin, end = end, end + _nbytes(tensors[name])
+        kind = _kind(tensors[name].dtype)
+        if kind is None:
+            raise CheckpointError(f"{path}: tensor {name!r} is {tensors[name].dtype}, which safetensors does not hold")
+        header[name] = {"dtype": kind, "shape": list(tensors[name].shape), "data_offsets": [begin, end]}
+    try:
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as error:
+        raise CheckpointError(f"{path}: a name is not text ({error}); nothing was written") from error
+    text = text.ljust(-(-len(text) // 8) * 8)
+    if len(text) > _LARGEST_HEADER:
+        raise CheckpointError(
+            f"{path}: names, numbers and strings make {len(text)} bytes of text, and a safetensors file holds "
+            f"{_LARGEST_HEADER}; store long lists of numbers as tensors. Nothing was written"
+        )
+    return len(text).to_bytes(8, "little") + text
+
+
+def _order(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names as the tensors lie in the file: wide elements first, so that each begins at a multiple of its elements'."""
+    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
 
 
 def _metadata(text: str) -> dict[str, str]:
@@ -76,7 +187,7 @@ def _document(path: str, metadata: dict[str, str]) -> dict[str, Any] | None:
         return None
     text = metadata.get(_DOCUMENT, "")
     if metadata != _metadata(text):
-        raise CheckpointError(f"{path}: the header is damaged; its SHA-256 is not the one recorded")
+        raise DamagedError(f"{path}: the header is damaged; its SHA-256 is not the one recorded")
     document: dict[str, Any] = json.loads(text)
     if document.get("version") != FORMAT_VERSION:
         raise CheckpointError(
@@ -85,54 +196,55 @@ def _document(path: str, metadata: dict[str, str]) -> dict[str, Any] | None:
     return document
 
 
-def _verify(path: str, tensors: dict[str, Tensor], hashes: dict[str, str]) -> None:
-    if tensors.keys() != hashes.keys():
-        differing = ", ".join(map(repr, sorted(tensors.keys() ^ hashes.keys())))
-        raise CheckpointError(f"{path}: the header is damaged (tensors {differing} are missing or were not saved)")
-    for name, tensor in tensors.items():
-        if _sha256(tensor) != hashes[name]:
-            raise CheckpointError(f"{path}: tensor {name!r} is damaged; its SHA-256 is not the one recorded")
+@functools.cache
+def _kind(dtype: torch.dtype) -> str | None:
+    """What safetensors calls a dtype; None for one that it does not hold."""
+    try:
+        sample = safetensors.torch.save({"x": torch.empty(0, dtype=dtype, device="cpu")})
+    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError):
+        return None
+    kind: str = json.loads(sample[8:])["x"]["dtype"]
+    return None if kind.startswith("F4") else kind  # two in a byte: its shapes are other than torch's
+
+
+def _plain(path: str, name: str, tensor: Tensor) -> Tensor:
+    """The tensor without autograd, subclass and pending conjugation. Raises: CheckpointError if it has no memory."""
+    if tensor.layout != torch.strided or tensor.is_meta:
+        what = "on the meta device" if tensor.is_meta else str(tensor.layout)
+        raise CheckpointError(f"{path}: tensor {name!r} is {what}, and cannot be stored")
+    return tensor.detach().as_subclass(Tensor).resolve_conj().resolve_neg()
+
+
+def _nbytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _memory(tensor: Tensor) -> memoryview:
+    """The bytes of a contiguous tensor."""
+    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
 
 
 def _sha256(tensor: Tensor) -> str:
     """Of dtype, shape and bytes."""
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    digest.update(_memory(tensor))
     return digest.hexdigest()
 
 
-def _storable(path: str, name: str, tensor: Tensor) -> Tensor:
-    """A plain contiguous tensor on the CPU with memory of its own, as safetensors wants it."""
-    if tensor.layout != torch.strided or tensor.is_meta:
-        what = "on the meta device" if tensor.is_meta else str(tensor.layout)
-        raise CheckpointError(f"{path}: tensor {name!r} is {what}, and cannot be stored")
-    plain = tensor.detach().as_subclass(Tensor).resolve_conj().resolve_neg()
-    return plain.cpu().clone(memory_format=torch.contiguous_format)
-
-
 @contextmanager
-def _replacing(path: str) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends, and leaves it untouched when the block raises."""
-    target = os.path.realpath(path)
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex[:12]}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(folder)
+def _threads() -> Iterator[Callable[..., Callable[[], Any]]]:
+    """Gives a function that starts a call in another thread and returns what waits for its result."""
+    with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
 
+        def start(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+            try:
+                return pool.submit(function, *arguments).result
+            except RuntimeError:  # Python is exiting, which a save in the background outlives, and starts no thread
+                result = function(*arguments)
+                return lambda: result
 
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        try:
+            yield start
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -1,5 +1,6 @@
 """Optimizer state by parameter name: torch keeps it by position, which another order of layers would mix up."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -49,6 +50,24 @@ def to_state_dict(
             group["param_names"] = list(here)
     state = {position.get(name, name): decode(value, tensors) for name, value in document["state"].items()}
     return {"state": state, "param_groups": groups, **decode(document["more"], tensors)}
+
+
+def load(optimizer: Optimizer, state_dict: dict[str, Any], weights: Mapping[str, Any], module: Module) -> None:
+    """optimizer.load_state_dict, to the bit: torch's own casts floating-point state to the dtype of the parameter.
+
+    Left at that where the parameter was saved in another dtype than it has.
+    """
+    optimizer.load_state_dict(state_dict)
+    if type(optimizer).load_state_dict is not Optimizer.load_state_dict:
+        return
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    names = [name for group in _names(optimizer, module) for name in group]
+    dtypes = {key: value.dtype for key, value in weights.items() if isinstance(value, Tensor)}
+    for index, (param, name) in enumerate(zip(params, names, strict=True)):
+        for key, saved in state_dict["state"].get(index, {}).items():
+            loaded = optimizer.state[param][key]
+            if isinstance(saved, Tensor) and loaded.dtype != saved.dtype and dtypes.get(name) == param.dtype:
+                optimizer.state[param][key] = saved.to(loaded.device)
 
 
 def by_name(document: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Python values as JSON and back, with their types; tensors within them go to the file's tensors."""
+"""Python values as JSON and back, with their types; tensors and arrays within them go to the file's tensors."""
 
 import base64
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,9 +17,13 @@ _MAPPINGS: dict[str, type[dict[Any, Any]]] = {"dict": dict, "OrderedDict": Order
 def encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """The value as JSON; its tensors are added to `tensors` under names that begin with `path`.
 
-    Takes None, bool, int, float, str, bytes, torch.dtype, tensors, and lists, tuples and dicts of them.
-    Raises: CheckpointError that names where another object stands.
+    Takes None, bool, int, float, str, bytes, torch.dtype, tensors, numpy's numbers and arrays, and lists, tuples and
+    dicts of them. Raises: CheckpointError that names where another object stands.
     """
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind not in "OV":
+        raw = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        data = raw.tobytes() if isinstance(value, np.generic) else torch.from_numpy(raw.copy())
+        return {"@numpy": [value.dtype.str, list(value.shape), encode(data, path, tensors)]}
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
@@ -46,8 +51,8 @@ def encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         ]
         return {f"@{type(value).__name__}": pairs}
     raise CheckpointError(
-        f"save: {path} is a {type(value).__name__}; a checkpoint holds numbers, strings, tensors, and lists, tuples "
-        "and dicts of them (of an object with a state_dict(), save that)"
+        f"save: {path} is a {type(value).__name__}; a checkpoint holds numbers, strings, tensors, arrays, lists, "
+        "tuples and dicts of them, random generators, and objects with state_dict() and load_state_dict()"
     )
 
 
@@ -61,6 +66,11 @@ def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         (tag, content), *_ = value.items()
         if tag == "@tensor":
             return tensors[content]
+        if tag == "@numpy":
+            dtype, shape, data = content[0], content[1], decode(content[2], tensors)
+            if isinstance(data, bytes):
+                return np.frombuffer(data, dtype)[0]
+            return np.array(data.numpy().view(dtype).reshape(shape))
         if tag == "@bytes":
             return base64.b64decode(content)
         if tag == "@dtype":
