@@ -55,6 +55,17 @@ class BackwardError(TritonnetError, RuntimeError):
     """A gradient that was asked for and that tritonnet does not compute."""
 
 
+class TransformError(TritonnetError, RuntimeError):
+    """An operation under one of torch.func's transforms (grad, vmap, jvp, ...), which kernels do not run under."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name}: tritonnet's operations do not run under the transforms of torch.func (grad, vmap, jvp, ...). "
+            "Call tritonnet.functional_call(model, parameters, inputs) and differentiate with torch.autograd.grad; "
+            "in the place of vmap give the inputs a batch dimension"
+        )
+
+
 class StateDictError(TritonnetError, RuntimeError, KeyError):
     """A state dict that does not fit the module or optimizer; nothing was loaded."""
 

@@ -13,7 +13,7 @@ from torch._C._dynamo.eval_frame import _FrameAction, _FrameExecStrategy, set_co
 from torch._subclasses.fake_tensor import FakeTensor
 
 from . import cpu
-from ._errors import DeviceError, DtypeError, LayoutError, dtype_name
+from ._errors import DeviceError, DtypeError, LayoutError, TransformError, dtype_name
 from ._launch import INTERPRETED
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -51,7 +51,7 @@ class use:
 use(os.environ.get("TRITONNET_BACKEND", "triton"))
 
 
-def _never_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def never_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Keeps torch.compile out of a function and of all that it calls: one graph break, and no look at the launches.
 
     As torch.compiler.disable does, but that imports the whole compiler.
@@ -94,11 +94,16 @@ class Op:
         parameters = list(self.signature.parameters)
         self._inplace_at = [(parameters.index(name), name) for name in inplace]
 
-    @_never_compiled
+    @never_compiled
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._runs_here(args, kwargs):
             return self.reference(*args, **kwargs)
-        result = self.launcher(*args, **kwargs)
+        try:
+            result = self.launcher(*args, **kwargs)
+        except RuntimeError:
+            if torch._C._are_functorch_transforms_active():
+                raise TransformError(self.name) from None
+            raise
         for at, name in self._inplace_at:
             written = args[at] if at < len(args) else kwargs.get(name)
             if written is not None:

@@ -15,6 +15,7 @@ from .kernels._errors import (
     RangeError,
     ShapeError,
     StateDictError,
+    TransformError,
     TritonnetError,
     UnsupportedKernelError,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "RangeError",
     "ShapeError",
     "StateDictError",
+    "TransformError",
     "TritonnetError",
     "UnsupportedKernelError",
 ]

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from tritonnet.errors import BackwardError
 
+from ._function import Function
+
 
 def once_differentiable(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Marks the `backward` of operation `name`: its gradients are right, and differentiating them is a BackwardError.
@@ -37,7 +39,7 @@ def once_differentiable(name: str) -> Callable[[Callable[..., Any]], Callable[..
     return decorate
 
 
-class _Refusal(torch.autograd.Function):
+class _Refusal(Function):
     @staticmethod
     def forward(ctx: Any, name: str, gradient: Tensor, *needs: Tensor) -> Tensor:
         ctx.name = name

@@ -8,6 +8,7 @@ from torch import Tensor
 from tritonnet import kernels
 from tritonnet.errors import ShapeError
 
+from ._function import Function
 from .matmul import ColumnSum, autocast_dtype
 
 Pair = int | tuple[int, int]
@@ -55,7 +56,7 @@ def conv2d(
     return y
 
 
-class _Conv2d(torch.autograd.Function):
+class _Conv2d(Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, shape: Shape, dtype: torch.dtype | None
@@ -76,7 +77,7 @@ class _Conv2d(torch.autograd.Function):
         return dx, dweight, dbias, None, None
 
 
-class _GradInput(torch.autograd.Function):
+class _GradInput(Function):
     """(dy, weight, x for its shape and dtype, shape, dtype) -> dx: linear in dy and in weight."""
 
     @staticmethod
@@ -94,7 +95,7 @@ class _GradInput(torch.autograd.Function):
         return ddy, dweight, None, None, None
 
 
-class _GradWeight(torch.autograd.Function):
+class _GradWeight(Function):
     """(dy, x, weight for its shape and dtype, shape, dtype) -> dweight: linear in dy and in x."""
 
     @staticmethod

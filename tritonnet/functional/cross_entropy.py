@@ -8,6 +8,7 @@ from torch import Tensor
 from tritonnet import kernels
 from tritonnet.errors import BackwardError, ShapeError
 
+from ._function import Function
 from ._once import once_differentiable
 from ._reduction import legacy_reduction
 from .matmul import autocasts
@@ -72,7 +73,7 @@ def loss_dtype(input: Tensor) -> torch.dtype | None:
     return torch.float32 if autocasts(input.device.type) and input.dtype != torch.float64 else None
 
 
-class _CrossEntropy(torch.autograd.Function):
+class _CrossEntropy(Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -94,7 +95,7 @@ class _CrossEntropy(torch.autograd.Function):
         return kernels.cross_entropy_backward(dloss, *ctx.saved_tensors, *ctx.options), None, None, None, None
 
 
-class _SoftCrossEntropy(torch.autograd.Function):
+class _SoftCrossEntropy(Function):
     @staticmethod
     def forward(
         ctx: Any,

@@ -9,6 +9,7 @@ from torch import Tensor
 from tritonnet import kernels
 from tritonnet.errors import ShapeError
 
+from ._function import Function
 from ._inplace import check_writable
 
 _SEEDS = 2**63 - 1
@@ -110,7 +111,7 @@ def _drop(name: str, input: Tensor, p: float, inplace: bool, kernel: str) -> Ten
     return input
 
 
-class _Dropout(torch.autograd.Function):
+class _Dropout(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float, seed: Tensor, kernel: str) -> Tensor:
         ctx.p, ctx.seed, ctx.kernel = p, seed, kernel

@@ -10,6 +10,8 @@ from torch import Tensor
 from tritonnet import kernels
 from tritonnet.errors import ShapeError
 
+from ._function import Function
+
 _RANKS = {"linear": 3, "bilinear": 4, "trilinear": 5}
 _NEAREST = ("nearest", "nearest-exact")
 _REFUSED = ("area", "bicubic", "lanczos")
@@ -111,7 +113,7 @@ def _deprecated(name: str) -> None:
     warnings.warn(f"{name} is deprecated; use interpolate", stacklevel=3)
 
 
-class _Interpolate(torch.autograd.Function):
+class _Interpolate(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, size: tuple[int, ...], shape: Shape) -> Tensor:
         ctx.x_shape, ctx.shape = x.shape, shape
@@ -123,7 +125,7 @@ class _Interpolate(torch.autograd.Function):
         return _InterpolateBackward.apply(dy, ctx.x_shape, ctx.shape), None, None
 
 
-class _InterpolateBackward(torch.autograd.Function):
+class _InterpolateBackward(Function):
     @staticmethod
     def forward(ctx: Any, dy: Tensor, x_shape: torch.Size, shape: Shape) -> Tensor:
         ctx.size, ctx.shape = dy.shape[2:], shape

@@ -9,6 +9,7 @@ from tritonnet import kernels
 from tritonnet.errors import DtypeError, ShapeError, dtype_name
 from tritonnet.kernels.pointwise.ops import ACTIVATIONS
 
+from ._function import Function
 from .matmul import autocast_dtype, column_sum, multiply, product_like
 from .pointwise import ReluGradient
 from .pointwise.gradients import differentiate
@@ -56,7 +57,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, activat
     return y
 
 
-class _Linear(torch.autograd.Function):
+class _Linear(Function):
     @staticmethod
     def forward(
         ctx: Any,

@@ -8,6 +8,8 @@ from torch import Tensor
 from tritonnet import kernels
 from tritonnet.errors import ShapeError
 
+from ._function import Function
+
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """c = a b, as torch.matmul: batch dimensions broadcast; a 1-D operand is one row of a, or one column of b.
@@ -39,7 +41,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return c
 
 
-class Matmul(torch.autograd.Function):
+class Matmul(Function):
     """(a, b, dtype, out_dtype) -> a b, multiplied in `dtype` (None: the operands' own); see kernels.matmul."""
 
     @staticmethod
@@ -57,7 +59,7 @@ class Matmul(torch.autograd.Function):
         return da, db, None, None
 
 
-class ColumnSum(torch.autograd.Function):
+class ColumnSum(Function):
     """(x [..., N], out_dtype) -> its sum over all leading dimensions; see kernels.column_sum."""
 
     @staticmethod
@@ -119,5 +121,5 @@ def autocast_dtype(*tensors: Tensor) -> torch.dtype | None:
 
 
 def autocasts(device: str) -> bool:
-    """Whether autocast is on for a kind of device; never for those that know none (meta)."""
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    """Whether autocast is on for a kind of device; never for one without kernels (meta), which may know none."""
+    return device in ("cpu", "cuda") and torch.is_autocast_enabled(device)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tritonnet import kernels
 
+from ._function import Function
 from ._reduction import legacy_reduction
 from .cross_entropy import loss_dtype, refuse_weight_gradient
 
@@ -45,7 +46,7 @@ def nll_loss(
     return loss
 
 
-class _NllLoss(torch.autograd.Function):
+class _NllLoss(Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -69,7 +70,7 @@ class _NllLoss(torch.autograd.Function):
         return kernels.nll_loss_backward(*given, *ctx.options), None, None, None, None
 
 
-class NllLossGradient(torch.autograd.Function):
+class NllLossGradient(Function):
     """(dloss, x, target, total, weight, options) -> dx. It is linear in dloss and does not depend on x's values."""
 
     @staticmethod

@@ -9,6 +9,8 @@ from torch import Tensor
 from tritonnet import kernels
 from tritonnet.errors import ShapeError
 
+from ._function import Function
+
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """y[o] = input[o - left], and beyond the edges of input a value, or input mirrored, repeated or wrapped.
@@ -31,7 +33,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     return y
 
 
-class _Pad(torch.autograd.Function):
+class _Pad(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, pads: tuple[int, ...], mode: str, value: float) -> Tensor:
         ctx.shape, ctx.pads, ctx.mode = x.shape, pads, mode
@@ -43,7 +45,7 @@ class _Pad(torch.autograd.Function):
         return _PadBackward.apply(dy, ctx.shape, ctx.pads, ctx.mode), None, None, None
 
 
-class _PadBackward(torch.autograd.Function):
+class _PadBackward(Function):
     @staticmethod
     def forward(ctx: Any, dy: Tensor, shape: torch.Size, pads: tuple[int, ...], mode: str) -> Tensor:
         ctx.pads, ctx.mode = pads, mode

@@ -9,6 +9,8 @@ from torch import Tensor
 from tritonnet import kernels
 from tritonnet.kernels.pool2d import index_dtype, is_channels_last
 
+from ._function import Function
+
 Sizes = int | Sequence[int]
 OutputSize = int | Sequence[int | None]
 
@@ -147,7 +149,7 @@ def _maxima(
     return (y, at) if return_indices else y
 
 
-class _Maxima(torch.autograd.Function):
+class _Maxima(Function):
     """x -> y and where the maxima are: for hyper-parameters `sizes`, or for an output_size without any."""
 
     @staticmethod
@@ -173,7 +175,7 @@ class _Maxima(torch.autograd.Function):
         return None if dy is None else _MaximaGradient.apply(dy, at, *ctx.of), None, None, None
 
 
-class _MaximaGradient(torch.autograd.Function):
+class _MaximaGradient(Function):
     """(dy, where the maxima are) -> dx; linear in dy."""
 
     @staticmethod
@@ -195,7 +197,7 @@ class _MaximaGradient(torch.autograd.Function):
         return _Picked.apply(ddx, at, ctx.sizes), None, None, None, None
 
 
-class _Picked(torch.autograd.Function):
+class _Picked(Function):
     """(x, where maxima are) -> the pixels there; linear in x."""
 
     @staticmethod
@@ -211,7 +213,7 @@ class _Picked(torch.autograd.Function):
         return _MaximaGradient.apply(dy, at, *ctx.of), None, None
 
 
-class _Means(torch.autograd.Function):
+class _Means(Function):
     """x -> y, for hyper-parameters `sizes`, or for an output_size without any."""
 
     @staticmethod
@@ -225,7 +227,7 @@ class _Means(torch.autograd.Function):
         return _MeansGradient.apply(dy, *ctx.of), None, None
 
 
-class _MeansGradient(torch.autograd.Function):
+class _MeansGradient(Function):
     """dy -> dx; linear, and the gradient of that are means again."""
 
     @staticmethod

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tritonnet import kernels
 
+from ._function import Function
 from ._once import once_differentiable
 from .matmul import autocasts
 
@@ -60,7 +61,7 @@ def _implicit_dim(name: str, rank: int, stacklevel: int) -> int:
     return 0 if rank in (0, 1, 3) else 1
 
 
-class _Softmax(torch.autograd.Function):
+class _Softmax(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dim: int, log: bool, negate: bool, dtype: torch.dtype | None) -> Tensor:
         y: Tensor = kernels.softmax(x, dim, log, negate, dtype)
@@ -75,7 +76,7 @@ class _Softmax(torch.autograd.Function):
         return gradient(dy, y, *ctx.options), None, None, None, None
 
 
-class SoftmaxGradient(torch.autograd.Function):
+class SoftmaxGradient(Function):
     """(dy, y, dim, log, negate, dtype) -> dx; see kernels.softmax_backward."""
 
     @staticmethod

@@ -9,6 +9,7 @@ from tritonnet import kernels
 from tritonnet.errors import BackwardError, DeviceError
 from tritonnet.kernels.loss import derivative, name_of
 
+from .._function import Function
 from ..matmul import autocasts
 from .checks import REDUCTIONS, check_reduction
 
@@ -48,7 +49,7 @@ def reduced(
     return loss
 
 
-class Loss(torch.autograd.Function):
+class Loss(Function):
     """(x, target, weight, factor) -> the reduced terms factor weight l(x, target; parameter)."""
 
     @staticmethod
@@ -75,7 +76,7 @@ class Loss(torch.autograd.Function):
         return None, dx, dtarget, dweight, None, dfactor, None, None
 
 
-class LossGradient(torch.autograd.Function):
+class LossGradient(Function):
     """(dloss, x, target, weight, factor) -> the gradient of one of the last four: kernels.loss_gradient."""
 
     @staticmethod

@@ -9,6 +9,8 @@ from torch import Tensor
 from tritonnet.errors import DtypeError
 from tritonnet.kernels.pointwise import arithmetic as kernels
 
+from .._function import Function
+
 Number = bool | int | float
 
 
@@ -66,7 +68,7 @@ def _sum_to(x: Tensor, shape: torch.Size, factor: float, dtype: torch.dtype) -> 
     return y
 
 
-class _Add(torch.autograd.Function):
+class _Add(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, alpha: float) -> Tensor:
         ctx.of_a, ctx.of_b = (a.shape, 1.0, a.dtype), (b.shape, alpha, b.dtype)
@@ -80,7 +82,7 @@ class _Add(torch.autograd.Function):
         return da, db, None
 
 
-class _Affine(torch.autograd.Function):
+class _Affine(Function):
     """factor x + shift."""
 
     @staticmethod
@@ -94,7 +96,7 @@ class _Affine(torch.autograd.Function):
         return _sum_to(dy, dy.shape, ctx.factor, ctx.dtype), None, None, None
 
 
-class _SumTo(torch.autograd.Function):
+class _SumTo(Function):
     """factor x, summed over the dimensions along which `shape` would broadcast to x's."""
 
     @staticmethod
@@ -109,7 +111,7 @@ class _SumTo(torch.autograd.Function):
         return _sum_to(dx, dx.shape, ctx.factor, ctx.dtype), None, None, None
 
 
-class _Expand(torch.autograd.Function):
+class _Expand(Function):
     """A view of another shape, whose gradient our kernels sum."""
 
     @staticmethod
@@ -122,7 +124,7 @@ class _Expand(torch.autograd.Function):
         return _sum_to(dy, ctx.shape, 1.0, dy.dtype), None
 
 
-class _Mul(torch.autograd.Function):
+class _Mul(Function):
     """a b, summed over the dimensions along which `shape`, if it is given, would broadcast to theirs."""
 
     @staticmethod

@@ -8,6 +8,7 @@ from torch import Tensor
 from tritonnet.errors import BackwardError
 from tritonnet.kernels.pointwise.ops import ACTIVATIONS, Activation, Gradient, copy
 
+from .._function import Function
 from .._inplace import check_writable
 
 Scalars = tuple[float, ...]
@@ -36,7 +37,7 @@ def overwrite(name: str, x: Tensor, scalars: Scalars = (), *, readable: bool = T
     return x
 
 
-class _Activation(torch.autograd.Function):
+class _Activation(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, activation: Activation, scalars: Scalars, dtype: torch.dtype | None) -> Tensor:
         y: Tensor = activation.forward(x, *scalars) if dtype is None else activation.forward(x, *scalars, dtype=dtype)
@@ -55,7 +56,7 @@ class _Activation(torch.autograd.Function):
         return differentiate(dy, kept, ctx.gradient, ctx.scalars), None, None, None
 
 
-class _Overwrite(torch.autograd.Function):
+class _Overwrite(Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -78,7 +79,7 @@ class _Overwrite(torch.autograd.Function):
         return differentiate(dy, kept, ctx.gradient, ctx.scalars), None, None, None, None
 
 
-class _Copy(torch.autograd.Function):
+class _Copy(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         y: Tensor = copy(x)
@@ -99,7 +100,7 @@ def differentiate(dy: Tensor, kept: Tensor, gradient: Gradient, scalars: Scalars
     return dx
 
 
-class _Gradient(torch.autograd.Function):
+class _Gradient(Function):
     """(dy, kept) -> dx. Linear in dy: its derivative in dy is itself."""
 
     @staticmethod
@@ -120,7 +121,7 @@ class _Gradient(torch.autograd.Function):
         return ddy, of_kept, None, None
 
 
-class _SecondGradient(torch.autograd.Function):
+class _SecondGradient(Function):
     """(ddx, dy, kept) -> the gradient of ddx . dx with respect to what was kept."""
 
     @staticmethod

@@ -8,6 +8,7 @@ from torch import Tensor
 from tritonnet.errors import DtypeError, ShapeError, dtype_name
 from tritonnet.kernels.pointwise import prelu as kernels
 
+from .._function import Function
 from ..matmul import autocast_dtype
 
 
@@ -40,7 +41,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     return y
 
 
-class _PReLU(torch.autograd.Function):
+class _PReLU(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, dtype: torch.dtype | None) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -55,7 +56,7 @@ class _PReLU(torch.autograd.Function):
         return dx, dweight, None
 
 
-class _Gradient(torch.autograd.Function):
+class _Gradient(Function):
     """(dy, x, weight) -> dx, linear in dy and in weight."""
 
     @staticmethod
@@ -72,7 +73,7 @@ class _Gradient(torch.autograd.Function):
         return ddy, None, _Product.apply(x, dy, ddx, weight.numel(), weight.dtype) if needs_weight else None
 
 
-class _Product(torch.autograd.Function):
+class _Product(Function):
     """(x, u, v) -> u v where x is not positive, else 0; summed for each of a number of channels, if one is given.
 
     Linear in u and in v, which are of x's shape or have a value for each channel, and in either case of each other.
