@@ -5,7 +5,7 @@ from typing import Any
 from . import errors, functional, init, kernels, nn, optim
 from .checkpoint import Checkpoints, load, load_weights, read_weights, save, save_weights
 from .kernels import cpu
-from .module import Module, strict
+from .module import Module, functional_call, strict
 from .parameter import Buffer, Parameter
 
 __version__ = "0.1.0"
@@ -19,6 +19,7 @@ __all__ = [
     "cpu",
     "errors",
     "functional",
+    "functional_call",
     "init",
     "kernels",
     "load",

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from ..errors import DtypeError
 from . import _load, hooks
+from ._functional_call import functional_call
 from ._moves import casting_to, move_parameter
 from ._registry import Registry
 from ._strict import strict
 from ._tree import members
 from ._unregistered import warn_of_unregistered
 
-__all__ = ["Module", "indented", "strict"]
+__all__ = ["Module", "functional_call", "indented", "strict"]
 
 
 def _forward_missing(self: "Module", *args: Any, **kwargs: Any) -> Any:
