@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ._strides import merge
-from ._tile import block_offsets, needs_int64
+from ._tile import block_offsets, fitting, needs_int64
 from ._tune import Target, target
 
 _FEW = 16
@@ -53,12 +53,12 @@ def pick_tile(R: int, C: int, axis: int, accumulator: torch.dtype, target: Targe
     """
     if axis:
         elements = _BYTES // accumulator.itemsize
-        block_c = min(triton.next_power_of_2(C), _LONGEST_BYTES[target.kind] // accumulator.itemsize)
-        block_r = max(1, min(triton.next_power_of_2(R), elements // block_c))
+        block_c = fitting(C, _LONGEST_BYTES[target.kind] // accumulator.itemsize, target.kind)
+        block_r = fitting(R, max(1, elements // block_c), target.kind)
     else:
         elements = _STRIDED_BYTES[target.kind] // accumulator.itemsize
-        block_r = min(triton.next_power_of_2(R), _STRIDED_ROWS[target.kind])
-        block_c = min(triton.next_power_of_2(C), elements // block_r)
+        block_r = fitting(R, _STRIDED_ROWS[target.kind], target.kind)
+        block_c = fitting(C, elements // block_r, target.kind)
     return Tile(block_r, block_c, C <= block_c, axis, 4 if C <= block_c or accumulator.itemsize == 8 else 8)
 
 

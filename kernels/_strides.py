@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ._errors import ShapeError
 from ._launch import launch
+from ._tile import fitting
 from ._tune import Target, target
 
 DIMS = 4
@@ -31,7 +32,7 @@ class RowsTile:
 @functools.cache
 def pick_rows_tile(n0: int, target: Target) -> RowsTile:
     """A tile of about 1024 elements, wide enough for a whole row where rows are short."""
-    block_c = min(triton.next_power_of_2(max(n0, 1)), 1024)
+    block_c = fitting(n0, 1024, target.kind)
     return RowsTile(1024 // block_c, block_c, 4)
 
 

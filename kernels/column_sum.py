@@ -15,7 +15,7 @@ from ._errors import DtypeError, ShapeError, dtype_name
 from ._launch import launch
 from ._op import FLOATS, op
 from ._strides import merge
-from ._tile import block_offsets, needs_int64, wide_dtype
+from ._tile import block_offsets, fitting, needs_int64, wide_dtype
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,11 @@ def pick_tile(M: int, N: int, Z: int, axis: int, dtype: torch.dtype, target: _tu
     block_m, block_n = _TILES[target.kind, axis]
     if dtype == torch.float64:
         block_m //= _FEWER_IN_FLOAT64[target.kind]
-    block_m = min(block_m, triton.next_power_of_2(max(M, 1)))
-    block_n = min(block_n, triton.next_power_of_2(max(N, 1)))
+    block_m, block_n = fitting(M, block_m, target.kind), fitting(N, block_n, target.kind)
     programs = Z * triton.cdiv(N, block_n)
     parts = max(1, triton.cdiv(_PROGRAMS, max(programs, 1)))
-    rows = min(max(triton.cdiv(M, parts), _SHORTEST), _LONGEST)
-    return Tile(block_m, block_n, block_m * triton.cdiv(rows, block_m), axis)
+    rows = min(max(triton.next_power_of_2(triton.cdiv(M, parts)), _SHORTEST), _LONGEST)
+    return Tile(block_m, block_n, rows, axis)
 
 
 @triton.jit(do_not_specialize=["parts", "bias_N"])

@@ -10,6 +10,7 @@ import triton
 from torch import Tensor
 
 from .._strides import DIMS, merge
+from .._tile import fitting
 from .._tune import Target
 
 Tensors = tuple[Tensor | None, ...]
@@ -32,7 +33,7 @@ _ELEMENTS = {"cpu": 8192, "gpu": 512}
 def pick_tile(n0: int, alike: bool, target: Target) -> Tile:
     """A tile as wide as the rows where those are short; one tile where there are no rows."""
     elements = _ELEMENTS[target.kind]
-    block_c = elements if alike else min(triton.next_power_of_2(max(n0, 1)), elements)
+    block_c = elements if alike else fitting(n0, elements, target.kind)
     return Tile(elements // block_c, block_c, 4)
 
 

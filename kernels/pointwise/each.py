@@ -17,7 +17,7 @@ from torch import Tensor
 from .._launch import Run, launch
 from .._rows import walks
 from .._strides import memory_order, merge
-from .._tile import block_offsets, needs_int64
+from .._tile import block_offsets, fitting, needs_int64
 from .._tune import Target, target
 
 
@@ -48,8 +48,8 @@ def pick_tile(dtype: torch.dtype, target: Target) -> Tile:
 def pick_rows_tile(R: int, C: int, dtype: torch.dtype, target: Target) -> RowsTile:
     """No more elements than that, wide enough for a whole row where rows are short."""
     elements = _BLOCKS[target.kind][dtype == torch.float64]
-    block_c = min(triton.next_power_of_2(C), elements)
-    return RowsTile(min(triton.next_power_of_2(R), elements // block_c), block_c, 4)
+    block_c = fitting(C, elements, target.kind)
+    return RowsTile(fitting(R, elements // block_c, target.kind), block_c, 4)
 
 
 @dataclass

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .._strides import merge
-from .._tile import block_offsets, needs_int64, wide_dtype
+from .._tile import block_offsets, fitting, needs_int64, wide_dtype
 from .._tune import Target, target
 from ..column_sum import sum_parts
 from .each import Planned, evaluate, load_tile, run_planned
@@ -47,8 +47,8 @@ def pick_tile(K: int, places: int, R: int, times: int, axis: int, target: Target
     tiles, which keeps rounding errors small.
     """
     block_k, elements = _TILES[target.kind, axis]
-    block_k = min(triton.next_power_of_2(K), block_k)
-    block_r = min(triton.next_power_of_2(max(R, 1)), elements // block_k)
+    block_k = fitting(K, block_k, target.kind)
+    block_r = fitting(R, elements // block_k, target.kind)
     steps = max(times * triton.cdiv(R, block_r), 1)
     parts = triton.cdiv(_PROGRAMS, places * triton.cdiv(K, block_k))
     return Tile(block_k, block_r, triton.next_power_of_2(min(triton.cdiv(steps, parts), _LONGEST)), axis)
