@@ -76,6 +76,10 @@ class CheckpointError(TritonnetError, RuntimeError):
     """A checkpoint file that is missing, damaged, or does not fit; nothing was loaded."""
 
 
+class ConversionError(TritonnetError, TypeError):
+    """A torch.nn model with parts that tritonnet has no counterpart for; nothing was converted."""
+
+
 class ModuleError(TritonnetError, AttributeError, TypeError, KeyError, ValueError):
     """A Module used before its `__init__`, or a name or value that cannot be registered."""
 

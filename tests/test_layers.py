@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "optim": {"kernels", "errors", "parameter", "module", "_names"},
     "amp": {"kernels", "errors"},
     "checkpoint": {"parameter", "module", "errors"},
+    "convert": {"parameter", "module", "nn", "errors"},
     "distributed": {"parameter", "module", "errors"},
     "testing": {"kernels", "errors"},
 }

@@ -4,6 +4,7 @@ from typing import Any
 
 from . import errors, functional, init, kernels, nn, optim
 from .checkpoint import Checkpoints, load, load_weights, read_weights, save, save_weights
+from .convert import from_torch, from_torch_state_dict, to_torch_state_dict
 from .kernels import cpu
 from .module import Module, functional_call, strict
 from .parameter import Buffer, Parameter
@@ -18,6 +19,8 @@ __all__ = [
     "__version__",
     "cpu",
     "errors",
+    "from_torch",
+    "from_torch_state_dict",
     "functional",
     "functional_call",
     "init",
@@ -31,6 +34,7 @@ __all__ = [
     "save_weights",
     "strict",
     "testing",
+    "to_torch_state_dict",
 ]
 
 
