@@ -58,7 +58,8 @@ def write(path: str, tensors: Mapping[str, Tensor], document: dict[str, Any], *,
     total = sum(map(_nbytes, tensors.values()))
     pending: deque[tuple[str, int, Callable[[], str]]] = deque()
     waiting = 0
-    with progress(f"saving {path}", total) as advance, replacing(path) as file, _threads() as start:
+    shown = progress(f"saving {os.path.basename(path)}", 0 if owned else total)
+    with shown as advance, replacing(path) as file, _threads() as start:
         file.write(beginning)
         for name in order:
             # A copy, so that what is hashed and what is written are one even where others write to the tensor.
@@ -81,7 +82,7 @@ def write_plain(file: BinaryIO, path: str, tensors: Mapping[str, Tensor], metada
     tensors = {name: _plain(path, name, tensor) for name, tensor in tensors.items()}
     order = _order(tensors)
     file.write(_header(path, tensors, order, metadata))
-    with progress(f"saving {path}", sum(map(_nbytes, tensors.values()))) as advance:
+    with progress(f"saving {os.path.basename(path)}", sum(map(_nbytes, tensors.values()))) as advance:
         for name in order:
             file.write(_memory(tensors[name].contiguous().cpu()))
             advance(_nbytes(tensors[name]))
@@ -129,7 +130,7 @@ def read(path: str, verify: Verify = "full") -> tuple[dict[str, Tensor], dict[st
                 advance(_nbytes(tensor))
                 return tensor
 
-            with progress(f"loading {path}", total) as advance, _threads() as start:
+            with progress(f"loading {os.path.basename(path)}", total) as advance, _threads() as start:
                 tensors = {name: got() for name, got in [(name, start(get, name)) for name in names]}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file") from error

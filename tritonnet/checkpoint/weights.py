@@ -7,7 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -42,7 +42,10 @@ def save_weights(path: str | os.PathLike[str], module: Any, *, max_shard_size: i
     state_dict = module if isinstance(module, Mapping) else module.state_dict()
     if path.endswith(_TORCHS):
         with replacing(path) as file:
-            torch.save(_for_torch(state_dict), file)
+            try:
+                torch.save(_for_torch(state_dict), file)
+            except RuntimeError as error:  # torch's own, about what the failed write left
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
         return
     tensors, metadata = _without_ties(path, state_dict)
     if path.endswith(".safetensors"):
@@ -187,20 +190,25 @@ def _write_folder(folder: str, tensors: dict[str, Tensor], metadata: dict[str, s
             places = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
             total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
             text = json.dumps({"metadata": {"total_size": total}, "weight_map": places}, indent=2, sort_keys=True)
-            files.enter_context(replacing(index)).write(f"{text}\n".encode())
+            _onto_disk(files.enter_context(replacing(index)), f"{text}\n".encode())
         for name, shard in zip(names, shards, strict=True):
             path = os.path.join(folder, name)
             file = files.enter_context(replacing(path))
             ties = {key: kept for key, kept in metadata.items() if key == "format" or kept in shard}
             _file.write_plain(file, path, shard, ties)
-            file.flush()
-            os.fsync(file.fileno())
+            _onto_disk(file)
         if count > 1:
             with suppress(FileNotFoundError):
                 os.unlink(index)
     for name in {*os.listdir(folder)} - {*names, *([_INDEX] if count > 1 else [])}:
         if name in (_SINGLE, _INDEX) or _SHARD.fullmatch(name):
             os.unlink(os.path.join(folder, name))
+
+
+def _onto_disk(file: BinaryIO, data: bytes = b"") -> None:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _split(tensors: dict[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
