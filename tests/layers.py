@@ -67,6 +67,8 @@ LAYERS: dict[str, Layer] = {
     "HuberLoss": Layer(inputs=pairs),
     "KLDivLoss": Layer(inputs=pairs, kwargs=(("reduction", "batchmean"),)),
     "L1Loss": Layer(inputs=pairs),
+    "LazyConv2d": Layer((6, 3), kwargs=(("padding", 1), ("groups", 2))),
+    "LazyLinear": Layer((5,)),
     "Linear": Layer((6, 5)),
     "LogSoftmax": Layer((1,)),
     "MSELoss": Layer(inputs=pairs),

@@ -1,5 +1,6 @@
 """Parameter and Buffer: tensors that a Module registers when they are assigned to one of its attributes."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -100,6 +101,104 @@ class Buffer(Tensor, metaclass=_Flagged):
         return repr(self.data.requires_grad_(self.requires_grad))
 
 
+_WITHOUT_SHAPE = {
+    *(Tensor.__hash__, Tensor.size, Tensor.copy_, Tensor.is_complex, Tensor.is_floating_point, Tensor.get_device),
+    *(Tensor.to, Tensor.half, Tensor.float, Tensor.double, Tensor.bfloat16, Tensor.cuda, Tensor.cpu),
+    *(Tensor.char, Tensor.short, Tensor.int, Tensor.long, torch._has_compatible_shallow_copy_type),
+}
+"""What can be asked of a tensor that has no shape yet."""
+
+
+class _Uninitialized:
+    """A tensor whose shape is not known yet, of a lazy module: it can be moved, cast, copied, and materialized."""
+
+    cls_to_become: type[Tensor]
+
+    def materialize(
+        self, shape: Sequence[int], device: torch.device | str | int | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        """Become a Parameter (or Buffer) of this shape with undefined values; it stays the same object."""
+        data: Tensor = self.data  # type: ignore[has-type]
+        self.data = torch.empty(tuple(shape), device=device or data.device, dtype=dtype or data.dtype)
+        self.__class__ = self.cls_to_become  # type: ignore[assignment]
+
+    @property
+    def shape(self) -> torch.Size:
+        raise RuntimeError(
+            f"{type(self).__name__}: it has no shape yet; call the model once, or load a state dict that has one"
+        )
+
+    def share_memory_(self) -> Self:
+        raise RuntimeError(f"{type(self).__name__}: it has no memory to share yet; call the model once first")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # Properties come as the methods that get and set them.
+        if func in _WITHOUT_SHAPE or type(func).__name__ == "method-wrapper":
+            with torch._C.DisableTorchFunctionSubclass():
+                found = func(*args, **(kwargs or {}))
+            return found.as_subclass(cls) if type(found) is Tensor and func in _WITHOUT_SHAPE else found
+        raise ValueError(
+            f"{cls.__name__}: {getattr(func, '__name__', func)} was called before the tensor has a shape; call the "
+            "model with a batch once, so that its lazy modules find their sizes"
+        )
+
+
+class UninitializedParameter(_Uninitialized, Parameter):  # type: ignore[misc]
+    """A Parameter without a shape, of a lazy module; device and dtype are those it will have."""
+
+    cls_to_become = Parameter
+
+    def __new__(
+        cls,
+        requires_grad: bool = True,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        return torch.Tensor._make_subclass(cls, torch.empty(0, device=device, dtype=dtype), requires_grad)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if id(self) not in memo:
+            memo[id(self)] = type(self)(self.requires_grad, self.device, self.dtype)
+        return memo[id(self)]  # type: ignore[no-any-return]
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return type(self), (self.requires_grad, self.device, self.dtype)
+
+
+class UninitializedBuffer(_Uninitialized, Buffer):  # type: ignore[misc]
+    """A Buffer without a shape, of a lazy module; device and dtype are those it will have."""
+
+    cls_to_become = Buffer
+
+    def __new__(
+        cls,
+        requires_grad: bool = False,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+        persistent: bool = True,
+    ) -> Self:
+        buffer: Self = torch.Tensor._make_subclass(cls, torch.empty(0, device=device, dtype=dtype), requires_grad)
+        buffer.persistent = persistent
+        return buffer
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if id(self) not in memo:
+            memo[id(self)] = type(self)(self.requires_grad, self.device, self.dtype, self.persistent)
+        return memo[id(self)]  # type: ignore[no-any-return]
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return type(self), (self.requires_grad, self.device, self.dtype, self.persistent)
+
+
+def is_lazy(param: object) -> bool:
+    """Whether param is an UninitializedParameter or UninitializedBuffer."""
+    return isinstance(param, _Uninitialized)
+
+
 def _rebuild_parameter(
     cls: type[Parameter], data: Tensor, requires_grad: bool, attributes: dict[str, Any]
 ) -> Parameter:
@@ -114,4 +213,6 @@ def _rebuild_buffer(cls: type[Buffer], data: Tensor, requires_grad: bool, attrib
     return buffer
 
 
-torch.serialization.add_safe_globals([Parameter, Buffer, _rebuild_parameter, _rebuild_buffer])
+torch.serialization.add_safe_globals(
+    [Parameter, Buffer, UninitializedParameter, UninitializedBuffer, _rebuild_parameter, _rebuild_buffer]
+)

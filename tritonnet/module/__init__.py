@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DtypeError
+from ..parameter import is_lazy
 from . import _load, hooks
 from ._functional_call import functional_call
 from ._moves import casting_to, move_parameter
@@ -228,7 +229,7 @@ class Module(Registry):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         for name, tensor in _load.saved(self):
-            destination[prefix + name] = tensor if keep_vars else tensor.detach()
+            destination[prefix + name] = tensor if keep_vars or is_lazy(tensor) else tensor.detach()
         if type(self).get_extra_state is not Module.get_extra_state:
             destination[prefix + _load.EXTRA_STATE] = self.get_extra_state()
 

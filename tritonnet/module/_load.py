@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import StateDictError, dtype_name
-from ..parameter import Parameter
+from ..parameter import Parameter, is_lazy
 from ._strict import complain, is_strict
 from ._tree import members
 from ._undo import Undo, bits
@@ -245,6 +245,9 @@ def _plan_tensor(plan: Plan, module: "Module", name: str, key: str, source: Any,
     if not isinstance(source, Tensor):
         plan.problems.append(Row(key, "not a tensor", describe(target), type(source).__name__))
         return
+    if is_lazy(target) or is_lazy(source):
+        _plan_lazy(plan, module, name, key, source, assign)
+        return
     if target.dim() == 0 and source.shape == (1,):
         source = source[0]
     problem = _misfit(target, source, assign)
@@ -262,6 +265,22 @@ def _plan_tensor(plan: Plan, module: "Module", name: str, key: str, source: Any,
         if _narrows(source.dtype, target.dtype):
             plan.notes.append(Row(key, "narrower dtype", describe(target), describe(source)))
         plan.writes.append(lambda: target.copy_(source))
+
+
+def _plan_lazy(plan: Plan, module: "Module", name: str, key: str, source: Any, assign: bool) -> None:
+    target: Any = module.__dict__[name]
+    if not is_lazy(target):
+        plan.problems.append(Row(key, "no shape yet: call its model first", describe(target), describe(source)))
+    elif assign:
+        plan.writes.append(lambda: _assign(plan, module, name, target, source))
+    elif not is_lazy(source):
+
+        def write() -> None:
+            if is_lazy(target):  # and not tied to one that was written before
+                target.materialize(source.shape)
+            target.copy_(source)
+
+        plan.writes.append(write)
 
 
 def _narrows(source: torch.dtype, target: torch.dtype) -> bool:
@@ -311,6 +330,8 @@ def describe(value: object) -> str:
         return "-"
     if not isinstance(value, Tensor):
         return type(value).__name__
+    if is_lazy(value):
+        return "uninitialized"
     return f"{tuple(value.shape)} {dtype_name(value.dtype)}"
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from ..parameter import Parameter
+from ..parameter import Parameter, is_lazy
 
 
 def casting_to(dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
@@ -27,7 +27,7 @@ def move_parameter(param: Parameter, fn: Callable[[Tensor], Tensor]) -> None:
                 grad.data = moved_grad
             return
         param.grad = None  # a tensor that has a gradient cannot be swapped
-        other = Parameter(moved, param.requires_grad)
+        other = moved if is_lazy(moved) else Parameter(moved, param.requires_grad)
         other.__dict__.update(param.__dict__)
         torch.utils.swap_tensors(param, other)
         param.grad = moved_grad

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from ..parameter import is_lazy
 from ._tree import KINDS
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class _Memory:
 
 
 def _has_values(tensor: Tensor | None) -> bool:
-    return tensor is not None and not tensor.is_meta and not isinstance(tensor, FakeTensor)
+    return not (tensor is None or tensor.is_meta or is_lazy(tensor) or isinstance(tensor, FakeTensor))
 
 
 def _same_memory(a: Tensor, b: Tensor) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from .. import functional, init, parameter
 from .._names import missing
 from ..module import Module
-from ..parameter import Buffer, Parameter
+from ..parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from . import modules, utils
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .conv2d import Conv2d
@@ -15,6 +15,7 @@ from .dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from .flatten import Flatten, Unflatten
 from .identity import Identity
 from .interpolate import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from .lazy import LazyConv2d, LazyLinear
 from .linear import Linear
 from .loss import (
     BCELoss,
@@ -110,6 +111,8 @@ __all__ = [
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LazyConv2d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LogSigmoid",
@@ -152,6 +155,8 @@ __all__ = [
     "Tanhshrink",
     "Threshold",
     "Unflatten",
+    "UninitializedBuffer",
+    "UninitializedParameter",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",

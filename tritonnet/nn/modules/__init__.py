@@ -52,7 +52,7 @@ def _layer(module: str, name: str) -> Any:
 
     if name in nn.__all__:
         return getattr(nn, name)
-    if name.startswith("_") and not name.startswith("__"):
+    if name == "LazyModuleMixin" or (name.startswith("_") and not name.startswith("__")):
         # A base class such as _Loss, which layers written outside of torch derive from.
         for file in [file for file in vars(nn).values() if isinstance(file, ModuleType)]:
             if isinstance(vars(file).get(name), type):
