@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from perf import functions, start, step
+import tritonnet
+from perf import functions, module_call, start, step
 from perf.cases import Case
 
 ROOT = Path(__file__).parent.parent
@@ -120,6 +121,22 @@ def test_imports_are_timed_in_fresh_processes():
     figures = start.imports(torch.device("cpu"), rounds=1)
     assert figures["with_tritonnet_s"] > 0
     assert figures["torch_and_triton_s"] > 0
+
+
+def test_module_calls_are_timed_and_written(tmp_path, capsys, threads):
+    module_call.main(["--seconds", "0.01", "--results", str(tmp_path)])
+    (file,) = tmp_path.glob("cpu_*/module_call.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["what"] for row in rows] == list(module_call.WHAT)
+    assert all(row["ratio"] > 0 for row in rows)
+    assert "named_parameters" in capsys.readouterr().out
+
+
+def test_module_calls_leave_the_functions_as_they_were():
+    before = torch.nn.functional.linear, tritonnet.nn.functional.linear
+    with module_call.without_arithmetic():
+        assert torch.nn.functional.linear(3, None, None) == tritonnet.nn.functional.linear(3, None, None) == 3
+    assert before == (torch.nn.functional.linear, tritonnet.nn.functional.linear)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")

@@ -214,22 +214,26 @@ class Module(Registry):
         local_metadata = {"version": self._version}
         if hasattr(destination, "_metadata"):
             destination._metadata[prefix[:-1]] = local_metadata
-        table = hooks.hooks_of(self)
-        for hook in table._state_dict_pre_hooks.values():
+        table = self._hook_table
+        for hook in table._state_dict_pre_hooks.values() if table else ():
             hook(self, prefix, keep_vars)
         self._save_to_state_dict(destination, prefix, keep_vars)
         for name, module in members(self, "module"):
             module.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
-        for number, hook in table._state_dict_hooks.items():
+        for number, hook in table._state_dict_hooks.items() if table else ():
             replaced = hook(self, destination, prefix, local_metadata)
-            if replaced is not None and number in table.in_place:
+            if replaced is not None and number in table.in_place:  # type: ignore[union-attr]
                 raise RuntimeError(f"{type(self).__name__}.state_dict: a post-hook edits in place and returns None")
             destination = destination if replaced is None else replaced
         return destination  # type: ignore[return-value]
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        for name, tensor in _load.saved(self):
-            destination[prefix + name] = tensor if keep_vars or is_lazy(tensor) else tensor.detach()
+        values = self.__dict__
+        for names in self._registered["parameter"], self._registered["buffer"]:
+            for name, saved in names.items():
+                tensor = values[name]
+                if saved and tensor is not None:
+                    destination[prefix + name] = tensor if keep_vars or is_lazy(tensor) else tensor.detach()
         if type(self).get_extra_state is not Module.get_extra_state:
             destination[prefix + _load.EXTRA_STATE] = self.get_extra_state()
 

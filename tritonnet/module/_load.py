@@ -184,10 +184,8 @@ def _loads_itself(module: "Module") -> bool:
 
 def saved(module: "Module") -> list[tuple[str, Tensor]]:
     """The tensors that the state dict holds of the module itself."""
-    persistent, tensors = module._registered["buffer"], members(module, "parameter")
-    if persistent:
-        tensors += [(name, buffer) for name, buffer in members(module, "buffer") if persistent[name]]
-    return tensors
+    tensors, persistent = members(module, "parameter"), module._registered["buffer"]
+    return tensors + [pair for pair in members(module, "buffer") if persistent[pair[0]]] if persistent else tensors
 
 
 def load_own(

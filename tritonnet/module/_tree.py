@@ -141,7 +141,18 @@ class Tree:
 def named_tensors(
     root: Tree, kind: Kind, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
 ) -> Iterator[tuple[str, Any]]:
-    return root._named_members(lambda module: members(module, kind), prefix, recurse, remove_duplicate)
+    """`_named_members` of one kind, by identity: the hash of a tensor is a function of Python's."""
+    seen: dict[int, Tensor] = {}
+    modules: Iterable[tuple[str, Any]] = [(prefix, root)]
+    if recurse:
+        modules = root.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
+    for path, module in modules:
+        start = f"{path}." if path else ""
+        for name, tensor in members(module, kind):
+            if id(tensor) not in seen:
+                if remove_duplicate:
+                    seen[id(tensor)] = tensor
+                yield start + name, tensor
 
 
 def _get_tensor(root: Tree, kind: Kind, target: str) -> Tensor:

@@ -7,7 +7,7 @@ table into the class, where every module finds it.
 import warnings
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,7 +60,14 @@ class Hooks:
         self.compiled: Hook | None = None
 
     def around_call(self) -> bool:
-        return bool(self._forward_pre_hooks or self._forward_hooks or self._backward_pre_hooks or self._backward_hooks)
+        return bool(self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks)
+
+    def around_backward(self) -> bool:
+        return bool(self._backward_hooks or self._backward_pre_hooks)
+
+    def backward(self, full: bool) -> Iterable[Hook]:
+        """The backward hooks, if they are of the sort."""
+        return self._backward_hooks.values() if self.full is full else ()
 
     def add(self, name: str, hook: Hook, prepend: bool = False, **flags: bool) -> RemovableHandle:
         """Put a hook into a table; each flag names a table that marks it."""
@@ -265,14 +272,23 @@ class _Call:
     """One call of a module with hooks: those of all modules come before its own."""
 
     def __init__(self, module: "Module", own: Hooks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.module, self.own, self.args, self.kwargs = module, own, args, kwargs
+        self.module = module
+        self.own = own
+        self.args = args
+        self.kwargs = kwargs
         self.result: Any = None
         self.called: set[int] = set()
 
     def run(self) -> Any:
-        pre = [*EVERYWHERE._backward_pre_hooks.values(), *self.own._backward_pre_hooks.values()]
-        full, regular = ([*self._backward(EVERYWHERE, sort), *self._backward(self.own, sort)] for sort in (True, False))
-        self._before()
+        own = self.own
+        full: tuple[Hook, ...] = ()
+        regular: tuple[Hook, ...] = ()
+        pre: tuple[Hook, ...] = ()
+        if own.around_backward() or EVERYWHERE.around_backward():
+            pre = (*EVERYWHERE._backward_pre_hooks.values(), *own._backward_pre_hooks.values())
+            full, regular = ((*EVERYWHERE.backward(sort), *own.backward(sort)) for sort in (True, False))
+        if own._forward_pre_hooks or EVERYWHERE._forward_pre_hooks:
+            self._before()
         around = BackwardHook(self.module, full, pre) if full or pre else None
         if around is not None:
             self.args = around.setup_input_hook(self.args)
@@ -283,7 +299,7 @@ class _Call:
             if not isinstance(self.result, Tensor | tuple):
                 name = type(self.result).__name__
                 text = (
-                    f"backward hooks are called for outputs that are a tensor or a tuple of tensors, and not for {name}"
+                    f"backward hooks are called for outputs that are a tensor or a tuple of tensors, not for a {name}"
                 )
                 warnings.warn(f"{type(self.module).__name__}: {text}", stacklevel=5)
             self.result = around.setup_output_hook(self.result)
@@ -292,7 +308,7 @@ class _Call:
         return self.result
 
     def _before(self) -> None:
-        for number, hook in [*EVERYWHERE._forward_pre_hooks.items(), *self.own._forward_pre_hooks.items()]:
+        for number, hook in (*EVERYWHERE._forward_pre_hooks.items(), *self.own._forward_pre_hooks.items()):
             if number in self.own._forward_pre_hooks_with_kwargs:
                 both = hook(self.module, self.args, self.kwargs)
                 if both is not None and not (isinstance(both, tuple) and len(both) == 2):
@@ -304,14 +320,15 @@ class _Call:
                 if args is not None:
                     self.args = args if isinstance(args, tuple) else (args,)
 
-    def _forward_hooks(self) -> list[tuple[int, Hook]]:
-        return [*EVERYWHERE._forward_hooks.items(), *self.own._forward_hooks.items()]
+    def _forward_hooks(self) -> tuple[tuple[int, Hook], ...]:
+        return (*EVERYWHERE._forward_hooks.items(), *self.own._forward_hooks.items())
 
     def _after(self, number: int, hook: Hook) -> None:
         self.called.add(number)
-        marked = self.own._forward_hooks_with_kwargs, EVERYWHERE._forward_hooks_with_kwargs
-        kwargs = (self.kwargs,) if any(number in marks for marks in marked) else ()
-        result = hook(self.module, self.args, *kwargs, self.result)
+        if number in self.own._forward_hooks_with_kwargs or number in EVERYWHERE._forward_hooks_with_kwargs:
+            result = hook(self.module, self.args, self.kwargs, self.result)
+        else:
+            result = hook(self.module, self.args, self.result)
         if result is not None:
             self.result = result
 
@@ -326,12 +343,8 @@ class _Call:
                     text = f"a forward hook raised {error!r} after the call had failed; the call's error is raised"
                     warnings.warn(f"{type(self.module).__name__}: {text}", stacklevel=4)
 
-    @staticmethod
-    def _backward(hooks: Hooks, full: bool) -> list[Hook]:
-        return list(hooks._backward_hooks.values()) if hooks.full is full else []
 
-
-def _hook_last_operation(module: "Module", hooks: list[Hook], args: tuple[Any, ...], result: Any) -> None:
+def _hook_last_operation(module: "Module", hooks: Iterable[Hook], args: tuple[Any, ...], result: Any) -> None:
     """Regular backward hooks see the operation that made the (first) output: warn where that is not all of forward."""
     first = result
     while not isinstance(first, Tensor):
