@@ -68,6 +68,7 @@ status=0
 tested examples "${examples[@]}" || status=1
 tested tests "${tests[@]}" || status=1
 with -m perf.start --what "${start[@]}" --results "$results" || status=1
+with -m perf.module_call --seconds "$row_seconds" --results "$results" || status=1
 with -m perf.functions --seconds "$row_seconds" --results "$results" "${functions[@]}" || status=1
 with -m perf.step --seconds "$row_seconds" --results "$results" "${steps[@]}" || status=1
 exit $status
