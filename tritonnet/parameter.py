@@ -128,6 +128,9 @@ class _Uninitialized:
             f"{type(self).__name__}: it has no shape yet; call the model once, or load a state dict that has one"
         )
 
+    def detach(self) -> Self:
+        return self
+
     def share_memory_(self) -> Self:
         raise RuntimeError(f"{type(self).__name__}: it has no memory to share yet; call the model once first")
 

@@ -163,6 +163,18 @@ def test_ties_are_restored() -> None:
     assert root[0].w is weight is root[1].w
 
 
+def test_what_had_no_shape_has_none_again() -> None:
+    net = nn.Sequential(nn.LazyLinear(3))
+    net.register_load_state_dict_post_hook(lambda module, keys: keys.missing_keys.append("never"))
+    given = {"0.weight": torch.ones(3, 4), "0.bias": torch.ones(3)}
+    with pytest.raises(StateDictError, match="never"):
+        net.load_state_dict(given)
+    assert repr(net[0].weight) == "<UninitializedParameter>"
+    net._load_state_dict_post_hooks.clear()
+    net.load_state_dict(given)
+    assert net[0].weight.shape == (3, 4)
+
+
 def test_a_version_counter_stays_where_nothing_was_written() -> None:
     root = model(Overriding)
     loss = (root.first.w * root.last.w).sum()

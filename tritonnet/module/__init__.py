@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ..errors import DtypeError
-from ..parameter import is_lazy
 from . import _load, hooks
 from ._functional_call import functional_call
 from ._moves import casting_to, move_parameter
@@ -233,7 +232,7 @@ class Module(Registry):
             for name, saved in names.items():
                 tensor = values[name]
                 if saved and tensor is not None:
-                    destination[prefix + name] = tensor if keep_vars or is_lazy(tensor) else tensor.detach()
+                    destination[prefix + name] = tensor if keep_vars else tensor.detach()
         if type(self).get_extra_state is not Module.get_extra_state:
             destination[prefix + _load.EXTRA_STATE] = self.get_extra_state()
 

@@ -46,7 +46,8 @@ class _Memory:
         if cls.get_extra_state is not Module.get_extra_state and cls.set_extra_state is not Module.set_extra_state:
             self.extra = (copy.deepcopy(module.get_extra_state()),)
         names = [name for kind in ("parameter", "buffer") for name in self.registered[kind]]
-        tensors = (self.attributes[name] for name in names)
+        tensors = [self.attributes[name] for name in names]
+        self.lazy = [(tensor, tensor.data, type(tensor)) for tensor in tensors if is_lazy(tensor)]
         self.tensors = [
             (tensor, tensor.data, tensor.detach().to("cpu", copy=True)) for tensor in tensors if _has_values(tensor)
         ]
@@ -60,6 +61,10 @@ class _Memory:
         self.module.__dict__.update({**self.attributes, "_registered": registered})
         if self.extra:
             self.module.set_extra_state(*self.extra)
+        for tensor, data, cls in self.lazy:
+            if type(tensor) is not cls:
+                tensor.data = data
+                tensor.__class__ = cls
         for tensor, data, values in self.tensors:
             if not _same_memory(tensor, data):
                 tensor.data = data
