@@ -384,3 +384,18 @@ def product(x, y):
 @triton.jit
 def product_where_not_positive(x, u, v):
     return tl.where(x > 0, 0.0, u * v)
+
+
+@triton.jit
+def rsqrt(x):
+    return 1.0 / tl.sqrt(x)
+
+
+@triton.jit
+def rsqrt_grad(y, dy):
+    return dy * (-0.5 * (y * y * y))
+
+
+@triton.jit
+def rsqrt_grad_grad(y, dy, ddx):
+    return dy * ddx * (-1.5 * (y * y))

@@ -218,6 +218,7 @@ _ALL = (
         "tanhshrink", (), f.tanhshrink, references.tanhshrink,
         of_x=(f.tanhshrink_grad, f.tanhshrink_grad_grad), also=_INTEGERS, floating=True,
     ),
+    _activation("rsqrt", (), f.rsqrt, torch.rsqrt, of_y=(references.rsqrt_backward, f.rsqrt_grad, f.rsqrt_grad_grad)),
 )  # fmt: skip
 ACTIVATIONS = {one.name: one for one in _ALL}
 """By name."""

@@ -49,6 +49,10 @@ def tanh_backward(dy: Tensor, y: Tensor) -> Tensor:
     return dy * (1 - y * y)
 
 
+def rsqrt_backward(dy: Tensor, y: Tensor) -> Tensor:
+    return dy * (-0.5 * (y * y * y))
+
+
 def elu_backward_of_y(dy: Tensor, y: Tensor, alpha: float) -> Tensor:
     return torch.where(y <= 0, dy * (y + alpha), dy)
 

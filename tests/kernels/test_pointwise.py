@@ -30,12 +30,14 @@ SECOND = """
     softplus_double_backward elu_double_backward elu_double_backward_of_y celu_double_backward
     celu_double_backward_of_y selu_double_backward selu_double_backward_of_y silu_double_backward gelu_double_backward
     gelu_tanh_double_backward mish_double_backward softsign_double_backward tanhshrink_double_backward
+    rsqrt_double_backward
 """.split()  # noqa: SIM905
 FIRST = """
     relu_backward leaky_relu_backward threshold_backward hardtanh_backward hardsigmoid_backward hardswish_backward
     hardshrink_backward softshrink_backward sigmoid_backward tanh_backward logsigmoid_backward softplus_backward
     elu_backward elu_backward_of_y celu_backward celu_backward_of_y selu_backward selu_backward_of_y silu_backward
     gelu_backward gelu_tanh_backward mish_backward softsign_backward tanhshrink_backward
+    rsqrt_backward
 """.split()  # noqa: SIM905
 
 
@@ -49,6 +51,11 @@ def wide(sizes, generator):
     return 4 * torch.randn(3, sizes["N"], generator=generator, dtype=torch.float64)
 
 
+def positive(sizes, generator):
+    """From far below 1 to far above."""
+    return torch.exp(wide(sizes, generator))
+
+
 def normal(sizes, generator):
     return torch.randn(3, sizes["N"], generator=generator, dtype=torch.float64)
 
@@ -56,9 +63,10 @@ def normal(sizes, generator):
 def operation_checks(name, **options):
     """check of every operation of an activation, hyper-parameters off their defaults."""
     activation, scalars = ACTIVATIONS[name], SCALARS.get(name, ())
+    domain = positive if name == "rsqrt" else wide
 
     def kept_y(sizes, generator):
-        return activation.forward.reference(wide(sizes, generator), *scalars)
+        return activation.forward.reference(domain(sizes, generator), *scalars)
 
     def compare(op, inputs, inplace=()):
         check(
@@ -69,10 +77,10 @@ def operation_checks(name, **options):
             **options,
         )
 
-    compare(activation.forward, {"x": wide})
+    compare(activation.forward, {"x": domain})
     if activation.inplace is not None:
-        compare(activation.inplace, {"x": wide}, inplace=["x"])
-    for gradient, kept in ((activation.of_x, wide), (activation.of_y, kept_y)):
+        compare(activation.inplace, {"x": domain}, inplace=["x"])
+    for gradient, kept in ((activation.of_x, domain), (activation.of_y, kept_y)):
         if gradient is not None:
             compare(gradient.backward, {"dy": normal, "kept": kept})
             if gradient.double_backward is not None:

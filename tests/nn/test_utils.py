@@ -7,13 +7,14 @@ import sys
 import pytest
 import torch
 
+import tritonnet
 from tritonnet import nn
 from tritonnet.errors import DeviceError, DtypeError, ShapeError
 
 ours, theirs = nn.utils, torch.nn.utils
 
 
-@pytest.mark.parametrize("name", ours.__all__)
+@pytest.mark.parametrize("name", [name for name in ours.__all__ if not inspect.ismodule(getattr(ours, name))])
 def test_signatures_are_torchs(name):
     mine, torchs = (inspect.signature(getattr(space, name)).parameters for space in (ours, theirs))
     assert [(p.name, p.default, p.kind) for p in mine.values()] == [
@@ -29,8 +30,8 @@ def test_torchs_import_lines():
         "assert clip is clip_grad_norm_ is tritonnet.nn.utils.clip_grad_norm_"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    with pytest.raises(AttributeError, match="tritonnet.nn.utils.skip_init: torch.nn has it, tritonnet does not"):
-        ours.skip_init  # noqa: B018
+    with pytest.raises(AttributeError, match="tritonnet.nn.utils.fuse_conv_bn_eval: torch.nn has it, tritonnet doe"):
+        ours.fuse_conv_bn_eval  # noqa: B018
 
 
 def test_the_old_name_warns():
@@ -58,6 +59,23 @@ def test_a_vector_of_parameters_and_back():
     assert net.weight is kept and net.weight.tolist() == [[0, 1, 2], [3, 4, 5]] and net.bias.tolist() == [6, 7]
     numbers[0] = 5
     assert net.weight[0, 0] == 5
+
+
+def test_modules_without_initial_values():
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    layer = ours.skip_init(nn.Linear, 3, out_features=2, dtype=torch.float64)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert type(layer) is nn.Linear and layer.weight.shape == (2, 3) and layer.weight.dtype == torch.float64
+    assert layer.weight.device.type == "cpu" and ours.skip_init(nn.Conv2d, 1, 1, 1, device="meta").weight.is_meta
+    with pytest.raises(RuntimeError, match="Expected a Module"):
+        ours.skip_init(dict)
+    with pytest.raises(RuntimeError, match="Module must support a 'device' arg"):
+        ours.skip_init(nn.ReLU)
+
+
+def test_functional_call_under_its_older_path():
+    assert ours.stateless.functional_call is tritonnet.functional_call
 
 
 def test_what_has_no_vector():

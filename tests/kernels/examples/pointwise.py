@@ -20,6 +20,10 @@ def flat(dtype, n):
     return (torch.randn(3, 700 * n).to(dtype),)
 
 
+def positive(dtype, n):
+    return (torch.rand(3, 700 * n).to(dtype) + 0.1,)
+
+
 def strided(dtype, n):
     """A view of four dimensions that do not merge."""
     return (torch.randn(3, 5, 7, 22 * n).to(dtype)[:, :4, 1:, ::2].transpose(0, 1),)
@@ -102,5 +106,6 @@ for _name, _activation in ACTIVATIONS.items():
         if _gradient is not None:
             _made |= {_gradient.backward: gradient, _gradient.double_backward: second_gradient}
     EXAMPLES |= {op.name: [with_scalars(_name, factory)] for op, factory in _made.items() if op is not None}
+EXAMPLES["rsqrt"] = [positive]
 for _name, _factory in {"relu": strided, "relu_": strided, "relu_backward": strided_gradient}.items():
     EXAMPLES[_name].append(_factory)

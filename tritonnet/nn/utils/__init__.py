@@ -1,10 +1,13 @@
-"""What training scripts take from torch.nn.utils: gradients clipped, parameters as one vector."""
+"""What training scripts take from torch.nn.utils: gradients clipped, weights parametrized, parameters as one vector."""
 
 from typing import Any
 
 from ..._names import missing
+from . import parametrizations, parametrize, stateless
 from .clip_grad import clip_grad_norm, clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from .convert_parameters import parameters_to_vector, vector_to_parameters
+from .init import skip_init
+from .weight_norm import remove_weight_norm, weight_norm
 
 __all__ = [
     "clip_grad_norm",
@@ -13,7 +16,13 @@ __all__ = [
     "clip_grads_with_norm_",
     "get_total_norm",
     "parameters_to_vector",
+    "parametrizations",
+    "parametrize",
+    "remove_weight_norm",
+    "skip_init",
+    "stateless",
     "vector_to_parameters",
+    "weight_norm",
 ]
 
 
