@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tritonnet
-from perf import functions, module_call, start, step
+from perf import checkpoints, functions, module_call, start, step
 from perf.cases import Case
 
 ROOT = Path(__file__).parent.parent
@@ -145,3 +145,15 @@ def test_the_gpu_script_wants_a_gpu():
     done = subprocess.run(["bash", "perf/on_gpu.sh"], cwd=ROOT, env=environ, capture_output=True, text=True)
     assert done.returncode == 1
     assert "no GPU" in done.stderr
+
+
+def test_checkpoints_are_timed_and_written(tmp_path, capsys):
+    checkpoints.main(["--megabytes", "1", "--rounds", "2", "--folder", str(tmp_path), "--results", str(tmp_path)])
+    (file,) = tmp_path.glob("cpu_*/checkpoints.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert {row["what"] for row in rows} == {"save", "load"}
+    assert {"tritonnet.save", "torch.save", "safetensors", "tritonnet.load", "torch.load"} <= {
+        row["way"] for row in rows
+    }
+    assert all(row["mb_per_s"] > 0 and row["ratio_to_safetensors"] > 0 for row in rows)
+    assert "to safetensors" in capsys.readouterr().out

@@ -11,6 +11,7 @@ import torch
 import tritonnet
 from tests.checkpoint.conftest import Net, refused
 from tritonnet import Parameter, nn
+from tritonnet.checkpoint import _file, _rng
 from tritonnet.errors import CheckpointError
 
 
@@ -110,3 +111,63 @@ def test_arguments_that_make_no_sense(run: Any) -> None:
         tritonnet.load(path, None, stranger)
     with pytest.raises(TypeError, match="not a tritonnet Module"):
         tritonnet.save(path, torch.nn.Linear(1, 1))
+
+
+class Refusing:
+    """Takes no state but its own, which is empty."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state:
+            raise KeyError("unknown")
+
+
+def test_an_object_that_refuses_leaves_all_others_as_they_were(run: Any) -> None:
+    path, net, optimizer = run
+    generator = torch.Generator().manual_seed(3)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2)
+    optimizer.step()
+    scheduler.step()
+    parts = {"generators": [generator], "scheduler": scheduler, "own": Refusing()}
+    tritonnet.save(path, net, optimizer, **{**parts, "own": {"a": 1}})
+    other = Net()
+    resumed = torch.optim.Adam(other.parameters())
+    parts |= {
+        "generators": [torch.Generator().manual_seed(4)],
+        "scheduler": torch.optim.lr_scheduler.StepLR(resumed, 2),
+    }
+    before = parts["generators"][0].get_state(), parts["scheduler"].state_dict()
+    refused(path, r"own does not fit this Refusing \(KeyError: 'unknown'\)", other, resumed, **parts)
+    assert torch.equal(parts["generators"][0].get_state(), before[0]) and parts["scheduler"].state_dict() == before[1]
+    refused(path, "generators was saved as something of other keys or another length", other, resumed, generators=[])
+    refused(path, r"scheduler does not fit this Generator", other, resumed, scheduler=torch.Generator())
+    refused(path, r"holds no scaler; beside the weights there is generators, scheduler, own", scaler=Refusing())
+
+
+def test_what_has_no_state_cannot_be_restored(run: Any) -> None:
+    path, net, _ = run
+    for value in (3, "text", torch.ones(2), [3], {"a": None}):
+        with pytest.raises(TypeError, match=r"load: step.* is a \w+, and has no state to restore"):
+            tritonnet.load(path, net, step=value)
+
+
+def test_a_disk_that_cannot_read_is_a_damaged_file(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, *_ = run
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(_file.safetensors, "safe_open", fail)
+    refused(path, "could not be read .*Input/output error")
+    with pytest.raises(_file.DamagedError):
+        tritonnet.load(path)
+
+
+def test_fewer_gpus_than_when_it_was_saved_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = _rng.collect()
+    states["cuda"] = [b"\0" * 16] * 2
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.warns(UserWarning, match="random states of 2 CUDA devices and 0 are here"):
+        _rng.restore(states)

@@ -79,7 +79,7 @@ def sync_folder(folder: str) -> None:
 def _create(folder: str, name: str) -> tuple[int, str]:
     while True:
         temporary = os.path.join(folder, f".{name[:60]}.{uuid.uuid4().hex}.tritonnet")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         # A file system without locks: then leftovers stay, since theirs fail too.
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)

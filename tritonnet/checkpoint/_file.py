@@ -2,8 +2,8 @@
 
 The layout is safetensors': eight bytes that tell how long the header is, the header, the tensors' bytes. Other programs
 see plain tensors. What is added makes any altered byte noticed: the header's metadata holds our document as JSON text
-with a SHA-256 of each tensor, and a SHA-256 of that text. The library reads; it does not write, because its copy of
-everything in memory and hashing before writing would take twice as long. Here one thread writes while others hash.
+with a SHA-256 of each tensor, and a SHA-256 of that text. The library reads; it does not write, since the hashes would
+have to be known before. Here one thread writes while others hash, and the header gets its hashes last.
 """
 
 import errno
@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,7 +28,6 @@ from ._progress import progress
 FORMAT_VERSION = 2
 _DOCUMENT, _DIGEST = "tritonnet", "tritonnet.sha256"
 _LARGEST_HEADER = 100_000_000  # what safetensors reads
-_AHEAD = 1 << 28  # bytes that wait for their hash while the next are written
 
 Verify = Literal["full", "header"]
 
@@ -38,11 +36,8 @@ class DamagedError(CheckpointError):
     """A file that is not what was written: truncated, altered, unreadable."""
 
 
-def write(path: str, tensors: Mapping[str, Tensor], document: dict[str, Any], *, owned: bool = False) -> None:
-    """Write tensors and document to `path`, atomically.
-
-    Args:
-        owned: the tensors are a `snapshot`, and need not be copied again.
+def write(path: str, tensors: Mapping[str, Tensor], document: dict[str, Any], *, quiet: bool = False) -> None:
+    """Write tensors and document to `path`, atomically; quiet: without a bar.
 
     Raises: CheckpointError; an older file is then still whole.
     """
@@ -56,23 +51,19 @@ def write(path: str, tensors: Mapping[str, Tensor], document: dict[str, Any], *,
 
     beginning = header()
     total = sum(map(_nbytes, tensors.values()))
-    pending: deque[tuple[str, int, Callable[[], str]]] = deque()
-    waiting = 0
-    shown = progress(f"saving {os.path.basename(path)}", 0 if owned else total)
+    shown = progress(f"saving {os.path.basename(path)}", 0 if quiet else total)
     with shown as advance, replacing(path) as file, _threads() as start:
         file.write(beginning)
+        end = len(beginning)
+        digests: dict[str, Callable[[], str]] = {}
         for name in order:
-            # A copy, so that what is hashed and what is written are one even where others write to the tensor.
-            data = tensors[name] if owned else own(tensors[name])
-            pending.append((name, _nbytes(data), start(_sha256, data)))
-            waiting += _nbytes(data)
-            file.write(_memory(data))
-            advance(_nbytes(data))
-            while pending and waiting > _AHEAD:
-                done, size, digest = pending.popleft()
-                hashes[done] = digest()
-                waiting -= size
-        hashes |= {name: digest() for name, _, digest in pending}
+            file.write(_bytes(tensors[name].cpu().contiguous()))
+            file.flush()
+            # Of what the file now holds, so that no other thread that writes to the tensor comes between.
+            digests[name] = start(_sha256_in, file.fileno(), end, tensors[name])
+            end += _nbytes(tensors[name])
+            advance(_nbytes(tensors[name]))
+        hashes |= {name: digest() for name, digest in digests.items()}
         file.seek(0)
         file.write(header())
 
@@ -84,7 +75,7 @@ def write_plain(file: BinaryIO, path: str, tensors: Mapping[str, Tensor], metada
     file.write(_header(path, tensors, order, metadata))
     with progress(f"saving {os.path.basename(path)}", sum(map(_nbytes, tensors.values()))) as advance:
         for name in order:
-            file.write(_memory(tensors[name].contiguous().cpu()))
+            file.write(_bytes(tensors[name].contiguous().cpu()))
             advance(_nbytes(tensors[name]))
 
 
@@ -95,9 +86,8 @@ def snapshot(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def own(tensor: Tensor) -> Tensor:
     """A contiguous copy on the CPU."""
-    if tensor.device.type == "cpu":
-        return tensor.clone(memory_format=torch.contiguous_format)
-    return tensor.contiguous().cpu()
+    copied = tensor.cpu().contiguous()
+    return copied.clone() if copied.data_ptr() == tensor.data_ptr() else copied
 
 
 def read(path: str, verify: Verify = "full") -> tuple[dict[str, Tensor], dict[str, Any] | None, dict[str, str]]:
@@ -220,16 +210,34 @@ def _nbytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _memory(tensor: Tensor) -> memoryview:
-    """The bytes of a contiguous tensor."""
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+def _bytes(tensor: Tensor) -> Any:
+    """The memory of a contiguous tensor as an array of bytes."""
+    return tensor.reshape(-1).view(torch.uint8).numpy()
 
 
 def _sha256(tensor: Tensor) -> str:
     """Of dtype, shape and bytes."""
-    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    digest.update(_memory(tensor))
+    digest = _begun_sha256(tensor)
+    digest.update(_bytes(tensor))
     return digest.hexdigest()
+
+
+def _sha256_in(descriptor: int, begin: int, tensor: Tensor) -> str:
+    """The same of a tensor that was written to a file."""
+    digest = _begun_sha256(tensor)
+    end = begin + _nbytes(tensor)
+    buffer = memoryview(bytearray(min(end - begin, 1 << 20)))
+    while begin < end:
+        got = os.preadv(descriptor, [buffer[: end - begin]], begin)
+        if not got:
+            raise OSError(errno.EIO, "the file is shorter than what was written to it")
+        digest.update(buffer[:got])
+        begin += got
+    return digest.hexdigest()
+
+
+def _begun_sha256(tensor: Tensor) -> "hashlib._Hash":
+    return hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
 
 
 @contextmanager

@@ -90,16 +90,16 @@ class Checkpoints:
         tensors, document = _state.collect(module, optimizer, {"step": step, **state})
         self._make_folder()
 
-        def write(owned: bool) -> None:
-            _file.write(path, tensors, document, owned=owned)
+        def write(quiet: bool) -> None:
+            _file.write(path, tensors, document, quiet=quiet)
             self._last = step
             self._prune()
 
         if self._background is None:
-            write(owned=False)
+            write(quiet=False)
         else:
             tensors = _file.snapshot(path, tensors)
-            self._background.start(lambda: write(owned=True))
+            self._background.start(lambda: write(quiet=True))
 
     def load(
         self,
