@@ -27,6 +27,7 @@ class Parameter(Tensor, metaclass=_Flagged):
         data: tensor, any shape; its memory is shared, not copied. Default: an empty tensor.
         requires_grad: whether autograd records it, also when made under `torch.no_grad()`.
 
+    A torch.nn.Module that is given one registers it as one of its own; `torch.nn.Parameter` takes its `data`.
     Operations on it give plain tensors. A deepcopy has memory of its own (of a view: its elements) and no gradient.
 
     Raises: DtypeError for an integer tensor with requires_grad=True.

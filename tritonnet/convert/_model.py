@@ -157,7 +157,9 @@ class _Conversion:
 
     def _attributes(self, original: Any, made: Module) -> None:
         for name, value in vars(original).items():
-            if name not in _NOT_COPIED:
+            if isinstance(value, Module):  # which torch's module held, and could not register
+                made._modules[name] = copy.deepcopy(value, self.memo)
+            elif name not in _NOT_COPIED:
                 made.__dict__[name] = copy.deepcopy(value, self.memo)
 
     def _hooks(self, original: Any, made: Module) -> None:

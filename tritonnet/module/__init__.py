@@ -39,7 +39,11 @@ class Module(Registry):
     >>> Net()(torch.tensor([1.0, 2.0, 3.0])).tolist()
     [1.0, 2.0, 3.0]
 
-    Raises: ModuleError where a name cannot be registered or `super().__init__()` was not called first.
+    A torch.nn.Module keeps a Module that it is given as an ordinary attribute: what that holds is neither among its
+    parameters nor in its state dict. Derive the outer one from this class too, or convert it (`tritonnet.from_torch`).
+
+    Raises: ModuleError where a name cannot be registered or `super().__init__()` was not called first, and for modules
+        and parameters of torch.nn.
     """
 
     _version = 1

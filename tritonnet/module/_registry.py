@@ -179,7 +179,8 @@ class Registry(Tree, Hooked):
         elif _of_torch_nn(type(value)):  # type: ignore[arg-type]
             raise ModuleError(
                 f"{type(self).__name__}.{name}: {type(value).__module__}.{type(value).__name__} is torch.nn's and "
-                "would not be registered here; use tritonnet's class of that name"
+                "would not be registered here; use tritonnet's class of that name, or "
+                f"{'Parameter(it.data)' if isinstance(value, Tensor) else 'tritonnet.from_torch(it)'}"
             )
         else:
             object.__setattr__(self, name, value)
