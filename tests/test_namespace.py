@@ -30,6 +30,12 @@ IMPORTS = [
     "from torch.nn.modules.loss import CrossEntropyLoss; found = CrossEntropyLoss,",
     "from torch.nn.modules.container import Sequential, ModuleList; found = Sequential, ModuleList",
     "from torch.nn.modules.utils import _pair; found = _pair,",
+    "from torch.nn.modules.lazy import LazyModuleMixin; found = LazyModuleMixin,",
+    "from torch.nn.parameter import UninitializedParameter, is_lazy; found = UninitializedParameter, is_lazy",
+    "import torch.nn.utils.parametrize as P; found = P.register_parametrization, P.is_parametrized, P.cached",
+    "from torch.nn.utils.parametrizations import weight_norm, spectral_norm; found = weight_norm, spectral_norm",
+    "from torch.nn.utils import parametrize, skip_init; found = parametrize.cached, skip_init",
+    "from torch.nn.utils.stateless import functional_call; found = functional_call,",
     "from torch.nn import modules; found = modules.linear.Linear, modules.activation.ReLU, modules.dropout.Dropout",
 ]
 

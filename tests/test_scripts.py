@@ -11,8 +11,12 @@ optimizer are repeated below.
 """
 
 import ast
+import copy
 import os
+import pickle
 import re
+import sys
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +27,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+import tritonnet
 import tritonnet.optim
 
 FOLDER = Path(os.environ.get("TRITONNET_SCRIPTS", "/nonexistent"))
@@ -313,6 +318,84 @@ def test_starts_as_with_torch_and_loads_its_weights(script):
     assert all(torch.equal(mine[key], yours[key]) for key in mine)
     ours.load_state_dict(yours)
     theirs.load_state_dict(mine)
+
+
+def converted(script: Script) -> tuple[Space, Any, Any]:
+    """The script as it is, its model, and what from_torch makes of that."""
+    space, theirs = model_of(script, False)
+    return space, theirs.double(), tritonnet.from_torch(theirs)
+
+
+def double(data: tuple[Tensor, Tensor]) -> list[Tensor]:
+    return [value.double() if value.is_floating_point() else value for value in data]
+
+
+def outcome(script: Script, space: Space, net: Any, data: list[Tensor]) -> list[Tensor]:
+    """Outputs, the loss and gradients of one step, in float64."""
+    outputs: list[Tensor] = []
+    torch.manual_seed(5)
+    net.zero_grad()
+    loss = script.loss(space, recorded(net, outputs), *data)
+    loss.backward()
+    return [*outputs, loss.detach(), *(param.grad.clone() for param in net.parameters())]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=[script.path for script in SCRIPTS])
+def test_is_taken_over_by_from_torch(script):
+    space, theirs, ours = converted(script)
+    assert isinstance(ours, tritonnet.Module) and repr(ours) == repr(theirs)
+    assert [name for name, _ in ours.named_modules()] == [name for name, _ in theirs.named_modules()]
+    mine, yours = ours.state_dict(), theirs.state_dict()
+    assert list(mine) == list(yours) and all(torch.equal(mine[key], yours[key]) for key in mine)
+    data = double(script.data())
+    for a, b in zip(outcome(script, space, ours, data), outcome(script, space, theirs, data), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=[script.path for script in SCRIPTS])
+def test_hooks_are_called_as_with_torch(script):
+    seen: list[list[tuple[str, str, tuple[int, ...]]]] = []
+    data = double(script.data())
+    for ours in (True, False):
+        space, net = model_of(script, ours)
+        calls: list[tuple[str, str, tuple[int, ...]]] = []
+
+        def note(kind: str, name: str, values: Any, calls: Any = calls) -> None:
+            shapes = [tuple(value.shape) for value in tree_leaves(values) if isinstance(value, Tensor)]
+            calls.append((kind, name, *shapes))
+
+        for name, module in net.double().named_modules():
+            # An operation in place may not follow a module with backward hooks; torch says so as well.
+            if not getattr(module, "inplace", False):
+                module.register_forward_pre_hook(lambda _, args, name=name: note("before", name, args))
+                module.register_forward_hook(lambda _, args, result, name=name: note("after", name, result))
+        net.register_full_backward_hook(lambda _, above, below: note("backward", "", (above, below)))
+        data[0] = data[0].detach().requires_grad_()
+        outcome(script, space, net, data)
+        seen.append(calls)
+    assert seen[0] == seen[1] and len(seen[0]) > 4
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=[script.path for script in SCRIPTS])
+def test_copies_pickles_and_moves(script, monkeypatch):
+    space, net = model_of(script, True)
+    net, data = net.double(), double(script.data())
+    expected = outcome(script, space, net, data)
+    # A pickle names the classes of the script by the module that they are in.
+    monkeypatch.setitem(sys.modules, "script", types.ModuleType("script"))
+    vars(sys.modules["script"]).update(space)
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert all(torch.equal(a, b) for a, b in zip(outcome(script, space, other, data), expected, strict=True))
+    parameters = list(net.parameters())
+    state = {key: value.clone() for key, value in net.state_dict().items()}
+    meta = copy.deepcopy(net).to("meta")
+    assert all(param.is_meta for param in meta.parameters())
+    meta.to_empty(device="cpu").load_state_dict(state)
+    assert all(torch.equal(a, b) for a, b in zip(outcome(script, space, meta, data), expected, strict=True))
+    net.float().double().half().double()
+    assert all(a is b for a, b in zip(net.parameters(), parameters, strict=True))
+    net.load_state_dict(state)
+    assert all(torch.equal(a, b) for a, b in zip(outcome(script, space, net, data), expected, strict=True))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=[script.path for script in SCRIPTS])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tritonnet.nn.modules.lazy import LazyModuleMixin
 
+import tritonnet
 from tritonnet import nn
 from tritonnet.errors import ShapeError, StateDictError
 from tritonnet.parameter import is_lazy
@@ -171,6 +172,16 @@ def test_lazy_modules_of_ones_own(space):
         Scale(enough=False)(torch.ones(2, 3))
     with pytest.raises(NotImplementedError, match="initialize_parameters is not implemented for"):
         mixin.initialize_parameters(layer)
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
+def test_an_optimizer_may_come_first(optimizer):
+    layer = nn.LazyLinear(3)
+    step = getattr(tritonnet.optim, optimizer)(layer.parameters(), lr=0.1)
+    layer(torch.ones(2, 4)).sum().backward()
+    before = layer.weight.detach().clone()
+    step.step()
+    assert not torch.equal(before, layer.weight)
 
 
 def test_inputs_that_do_not_fit():

@@ -16,8 +16,8 @@ class LazyModuleMixin(Module):
     """Makes a lazy module of one: `class LazyThing(LazyModuleMixin, Thing)`, with UninitializedParameters.
 
     The first call hands its arguments to `initialize_parameters`, and the module then becomes a `cls_to_become`.
-    Until then it can be moved, cast, copied, saved and loaded; a state dict with shapes gives it its own. An optimizer
-    needs parameters that have a shape: call the model once before making it.
+    Until then it can be moved, cast, copied, saved and loaded; a state dict with shapes gives it its own.
+    Parameters stay the same objects, so that an optimizer may have them before they have a shape.
 
     Raises: RuntimeError if `initialize_parameters` leaves a parameter without a shape.
     """
