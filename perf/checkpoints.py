@@ -3,8 +3,8 @@
 The state of a network with Adam's moments, about 200 MB, is written to a file and read back, by each in turn and round
 by round; what is measured is wall time, since threads and the disk are part of it. "safetensors" writes without fsync;
 "safetensors, synced" and "torch.save, synced" do what a save that outlasts a power failure must. All reads are from the
-page cache and end with tensors in memory of their own. The rows of ours that leave out the hashes or the fsync say what
-these cost.
+page cache and end with tensors in memory of their own. torch computes in one thread; the hashes have threads of their
+own, for which there may be a core or not. The rows of ours that leave out the hashes or the fsync say what these cost.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 import tritonnet
-from tritonnet import nn
+from tritonnet import Checkpoints, nn
 from tritonnet.checkpoint import _file, _state
 
 from .timing import RESULTS, Results
@@ -63,9 +63,10 @@ def without(*names: str) -> Iterator[None]:
         yield
 
 
-def saves(folder: Path, net: Any, optimizer: Any, tensors: dict[str, Tensor]) -> dict[str, Way]:
+def saves(
+    folder: Path, net: Any, optimizer: Any, tensors: dict[str, Tensor], background: Checkpoints
+) -> dict[str, Way]:
     plain = {name: tensor.detach().as_subclass(Tensor) for name, tensor in tensors.items()}
-    checkpoints = tritonnet.Checkpoints(folder / "background", keep=1, background=True)
     numbers = iter(range(10**9))
 
     def ours(*names: str) -> Callable[[], object]:
@@ -87,7 +88,7 @@ def saves(folder: Path, net: Any, optimizer: Any, tensors: dict[str, Tensor]) ->
         "tritonnet.save without hashes": ours("hashes"),
         "tritonnet.save without fsync": ours("fsync"),
         "tritonnet.save without either": ours("hashes", "fsync"),
-        "Checkpoints.save in the background, until it returns": lambda: checkpoints.save(next(numbers), net, optimizer),
+        "Checkpoints.save in the background, until it returns": lambda: background.save(next(numbers), net, optimizer),
         "save_weights": lambda: tritonnet.save_weights(folder / "weights.safetensors", plain),
         "torch.save": lambda: torch.save(plain, folder / "torch"),
         "torch.save, synced": synced(torch.save, "torch"),
@@ -97,15 +98,20 @@ def saves(folder: Path, net: Any, optimizer: Any, tensors: dict[str, Tensor]) ->
 
 
 def loads(folder: Path, net: Any, optimizer: Any) -> dict[str, Way]:
-    read = _file.read
+    torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict()}, folder / "run")
+
+    def torchs() -> None:
+        loaded = torch.load(folder / "run", weights_only=True)
+        net.load_state_dict(loaded["net"])
+        optimizer.load_state_dict(loaded["optimizer"])
+
     return {
-        "tritonnet.load": lambda: read(str(folder / "ours")),
-        'tritonnet.load, verify="header"': lambda: read(str(folder / "ours"), "header"),
+        "tritonnet.load": lambda: _file.read(str(folder / "ours")),
+        'tritonnet.load, verify="header"': lambda: _file.read(str(folder / "ours"), "header"),
         "tritonnet.load into network and optimizer": lambda: tritonnet.load(folder / "ours", net, optimizer),
         "torch.load": lambda: torch.load(folder / "torch", weights_only=True),
-        "safetensors": lambda: {
-            name: tensor.clone() for name, tensor in safetensors.torch.load_file(folder / "safetensors").items()
-        },
+        "torch.load into network and optimizer": torchs,
+        "safetensors": lambda: safetensors.torch.load_file(folder / "safetensors", backend="pread"),
     }
 
 
@@ -130,15 +136,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder above the device's")
     args = parser.parse_args(arguments)
     results = Results("checkpoints", torch.device("cpu"), args.results)
+    torch.set_num_threads(1)
     print(results)
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
         net, optimizer, tensors = state(args.megabytes)
         megabytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) / 1e6
-        writing = saves(folder, net, optimizer, tensors)
-        os.sync()
+        background = Checkpoints(folder / "background", keep=1, background=True)
+        writing = saves(folder, net, optimizer, tensors, background)
+
+        def settle() -> None:
+            background.wait()
+            os.sync()
+
         for what, ways in {"save": writing, "load": loads(folder, net, optimizer)}.items():
-            taken = race(ways, args.rounds, os.sync if what == "save" else lambda: None)
+            taken = race(ways, args.rounds, settle)
             if what == "save":
                 tritonnet.save(folder / "ours", net, optimizer)
             print(f"\n{what + f' {megabytes:.0f} MB':<54}{'ms':>8}{'MB/s':>8}{'to torch':>10}{'to safetensors':>16}")

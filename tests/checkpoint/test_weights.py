@@ -122,7 +122,7 @@ def test_shards_are_laid_out_as_hugging_face_does(tmp_path: Path) -> None:
     ]
     text = (tmp_path / "model.safetensors.index.json").read_text()
     index = json.loads(text)
-    assert text == json.dumps(index, indent=2, sort_keys=True) + "\n"
+    assert text == json.dumps(index, indent=2)
     places = {key: int(name[6:11]) for key, name in index["weight_map"].items()}
     assert places == {"a": 1, "b": 1, "c": 2, "d": 3, "e": 3}
     assert index["metadata"] == {"total_size": 118 * 4}

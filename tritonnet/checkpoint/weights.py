@@ -34,7 +34,7 @@ def save_weights(path: str | os.PathLike[str], module: Any, *, max_shard_size: i
         module: a module, tritonnet's or torch.nn's, or a state dict.
         max_shard_size: bytes ("5GB", "200MB") above which a folder's file is split; a larger tensor has its own.
 
-    Of tied weights, safetensors files hold the first, and its other names in the metadata, as safetensors.torch has it.
+    Of tied weights, safetensors files hold the first, and the metadata its other names, as huggingface_hub has it.
 
     Raises: CheckpointError that names the file, if it cannot be written; what was there before is then still there.
     """
@@ -101,16 +101,15 @@ def read_weights(path: str | os.PathLike[str]) -> "OrderedDict[str, Any]":
     tensors, document, metadata = _file.read(path)
     if document is not None:
         return _state.module_weights(document, tensors)
-    names = metadata.keys() - tensors.keys() - {"format"}
-    ties = {name: tensors[kept] for name, kept in metadata.items() if name in names and kept in tensors}
-    return OrderedDict(tensors | ties)
+    return _with_named_ties(OrderedDict(tensors), metadata)
 
 
 def _read_shards(path: str) -> "OrderedDict[str, Any]":
     """All weights that an index names, in its order."""
     try:
         with open(path, encoding="utf-8") as file:
-            places = json.load(file)["weight_map"]
+            index = json.load(file)
+            places, metadata = index["weight_map"], dict(index.get("metadata", {}))
         if not all(isinstance(name, str) and os.path.basename(name) == name for name in places.values()):
             raise ValueError("a shard lies in another folder")
     except FileNotFoundError as error:
@@ -122,9 +121,15 @@ def _read_shards(path: str) -> "OrderedDict[str, Any]":
     if absent := [key for key, name in places.items() if key not in shards[name]]:
         raise CheckpointError(f"{path}: {places[absent[0]]} lacks {', '.join(absent)}, which it should hold")
     weights = OrderedDict((key, shards[name][key]) for key, name in places.items())
-    for shard in shards.values():
-        # A tie: the index names its first, its shard's metadata the others.
-        weights |= {key: value for key, value in shard.items() if key not in weights}
+    return _with_named_ties(weights, metadata)
+
+
+def _with_named_ties(weights: "OrderedDict[str, Any]", metadata: Mapping[str, Any]) -> "OrderedDict[str, Any]":
+    """The weights, and those that the metadata says are the same as one of them."""
+    stored = set(weights)
+    for key, kept in metadata.items():
+        if key != "format" and key not in stored and isinstance(kept, str) and kept in stored:
+            weights[key] = weights[kept]
     return weights
 
 
@@ -189,13 +194,13 @@ def _write_folder(folder: str, tensors: dict[str, Tensor], metadata: dict[str, s
         if count > 1:
             places = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
             total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-            text = json.dumps({"metadata": {"total_size": total}, "weight_map": places}, indent=2, sort_keys=True)
-            _onto_disk(files.enter_context(replacing(index)), f"{text}\n".encode())
+            about = {"total_size": total} | {key: kept for key, kept in metadata.items() if key != "format"}
+            text = json.dumps({"metadata": about, "weight_map": places}, indent=2)
+            _onto_disk(files.enter_context(replacing(index)), text.encode())
         for name, shard in zip(names, shards, strict=True):
             path = os.path.join(folder, name)
             file = files.enter_context(replacing(path))
-            ties = {key: kept for key, kept in metadata.items() if key == "format" or kept in shard}
-            _file.write_plain(file, path, shard, ties)
+            _file.write_plain(file, path, shard, metadata if count == 1 else {"format": "pt"})
             _onto_disk(file)
         if count > 1:
             with suppress(FileNotFoundError):
