@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import tritonnet
-from tests.checkpoint.conftest import Net, refused
-from tritonnet import Parameter, nn
+from tests.checkpoint.conftest import Net, refused, train
+from tritonnet import Parameter, nn, optim
 from tritonnet.checkpoint import _file, _rng
 from tritonnet.errors import CheckpointError
 
@@ -171,3 +171,45 @@ def test_fewer_gpus_than_when_it_was_saved_are_warned_of(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.warns(UserWarning, match="random states of 2 CUDA devices and 0 are here"):
         _rng.restore(states)
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adam, optim.Adam], ids=["torch", "tritonnet"])
+def test_extra_state_that_is_refused_takes_the_optimizer_back(tmp_path: Path, make: Any) -> None:
+    class Strict(Net):
+        extra = 1
+
+        def get_extra_state(self) -> torch.Tensor:
+            return torch.tensor(self.extra)
+
+        def set_extra_state(self, state: torch.Tensor) -> None:
+            if state != self.extra:
+                raise ValueError(f"extra is {state.item()}")
+
+    def begin() -> tuple[Net, Any, torch.Generator]:
+        net = Strict()
+        optimizer = make(net.parameters(), lr=torch.tensor(0.01))
+        train(net, optimizer, 2)
+        return net, optimizer, torch.Generator().manual_seed(1)
+
+    net, optimizer, generator = begin()
+    generator.manual_seed(2)
+    net.extra = 2
+    tritonnet.save(tmp_path / "x", net, optimizer, generator=generator)
+    other, resumed, generator = begin()
+    before = generator.get_state()
+    entries = [(key, value) for entry in resumed.state.values() for key, value in entry.items()]
+    refused(tmp_path / "x", "extra is 2", other, resumed, generator=generator)
+    assert torch.equal(generator.get_state(), before)
+    assert all(
+        key == name and value is tensor
+        for (key, value), (name, tensor) in zip(
+            entries, [item for entry in resumed.state.values() for item in entry.items()], strict=True
+        )
+    )
+    train(other, resumed, 1)
+
+
+def test_a_lazy_parameter_is_named(tmp_path: Path) -> None:
+    for save in (tritonnet.save, tritonnet.save_weights):
+        with pytest.raises(CheckpointError, match="0.weight: .*before the tensor has a shape"):
+            save(tmp_path / "x.safetensors", nn.Sequential(nn.LazyLinear(2)))

@@ -1,8 +1,9 @@
 """Optimizer state by parameter name: torch keeps it by position, which another order of layers would mix up."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -68,6 +69,31 @@ def load(optimizer: Optimizer, state_dict: dict[str, Any], weights: Mapping[str,
             loaded = optimizer.state[param][key]
             if isinstance(saved, Tensor) and loaded.dtype != saved.dtype and dtypes.get(name) == param.dtype:
                 optimizer.state[param][key] = saved.to(loaded.device)
+
+
+def remember(optimizer: Optimizer) -> Callable[[], object]:
+    """What makes the optimizer what it is now: the same tensors with the same values, the same groups."""
+    state, groups = optimizer.state, optimizer.param_groups
+    entries = {param: (entry, dict(entry)) for param, entry in state.items()}
+    options = [dict(group) for group in groups]
+    holders = [*(entry for _, entry in entries.values()), *options]
+    values = [(value, value.clone()) for holder in holders for value in holder.values() if isinstance(value, Tensor)]
+
+    @torch.no_grad()
+    def take_back() -> None:
+        for value, before in values:
+            value.copy_(before)
+        state.clear()
+        for param, (entry, before) in entries.items():
+            entry.clear()
+            entry.update(before)
+            state[param] = entry
+        for group, before in zip(groups, options, strict=True):
+            group.clear()
+            group.update(before)
+        optimizer.state, optimizer.param_groups = state, groups
+
+    return take_back
 
 
 def by_name(document: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:

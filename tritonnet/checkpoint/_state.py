@@ -80,18 +80,22 @@ def load(
     try:
         if plan is not None:
             plan.raise_problems()
+            # Loading runs the user's code, in objects, hooks and extra state, and any of it may refuse.
+            undo.append(plan.abandon)
         for name, target in objects.items():
             _objects.restore(path, name, target, restored.pop(name), undo)
         if optimizer is not None and module is not None and optimizer_state is not None:
+            if plan is not None and (plan.hooked or plan.extra_state):
+                undo.append(_optimizer.remember(optimizer))
             _optimizer.load(optimizer, optimizer_state, weights, module)
+        if plan is not None:
+            plan.commit()
     except BaseException as error:
         for take_back in reversed(undo):
             take_back()
         if isinstance(error, StateDictError | ValueError):
             raise CheckpointError(f"{path}: {error}") from error
         raise
-    if plan is not None:
-        plan.commit()
     if rng or (rng is None and optimizer is not None):
         _rng.restore(states)
     return restored
@@ -118,9 +122,16 @@ def with_ties(weights: "OrderedDict[str, Any]", module: Any) -> "OrderedDict[str
     return weights
 
 
-def same_memory(tensor: Tensor) -> tuple[Any, ...]:
-    """Equal for tensors that are the same elements in memory; an empty tensor equals only itself."""
-    if tensor.numel() == 0 or tensor.layout != torch.strided or tensor.is_meta:
+def same_memory(key: str, tensor: Tensor) -> tuple[Any, ...]:
+    """Equal for tensors that are the same elements in memory; an empty tensor equals only itself.
+
+    Raises: CheckpointError for a parameter that has no shape yet.
+    """
+    try:
+        elements = tensor.numel()
+    except ValueError as error:
+        raise CheckpointError(f"save: {key}: {error}") from error
+    if elements == 0 or tensor.layout != torch.strided or tensor.is_meta:
         return (id(tensor),)
     return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
@@ -133,7 +144,7 @@ def _module_document(module: Module, tensors: dict[str, Tensor]) -> dict[str, An
     for key, value in state_dict.items():
         if key in others:
             continue
-        same = first.setdefault(same_memory(value), key)
+        same = first.setdefault(same_memory(key, value), key)
         if same == key:
             tensors[key] = value
         else:

@@ -170,14 +170,16 @@ class Checkpoints:
     def _prune(self) -> None:
         steps = [step for step in self.steps() if step not in self._left_behind or step == self._last]
         old = steps[: -self.keep] if self.keep is not None else []
+        kept = set()
         for step in [*old, *self._left_behind - {self._last}]:
             try:
                 os.unlink(self.path(step))
             except FileNotFoundError:
                 pass
             except OSError as error:
+                kept.add(step)
                 warnings.warn(f"{self.path(step)}: an old checkpoint could not be removed ({error})", stacklevel=2)
-        self._left_behind = set()
+        self._left_behind &= kept
 
 
 class _Background:

@@ -166,7 +166,7 @@ def _for_torch(state_dict: Mapping[str, Any]) -> "OrderedDict[str, Any]":
     weights: OrderedDict[str, Any] = OrderedDict()
     for key, value in state_dict.items():
         if isinstance(value, Tensor):
-            same = _state.same_memory(value)
+            same = _state.same_memory(key, value)
             if same not in copies:
                 copies[same] = _file.own(value.detach().as_subclass(Tensor))
             value = copies[same]
@@ -248,7 +248,7 @@ def _without_ties(path: str, state_dict: Mapping[str, Any]) -> tuple[dict[str, T
             raise CheckpointError(
                 f"{path}: {key} is a {type(value).__name__}, and a file of weights holds tensors; use tritonnet.save"
             )
-        same = first.setdefault(_state.same_memory(value), key)
+        same = first.setdefault(_state.same_memory(key, value), key)
         if same == key:
             tensors[key] = value
         else:
