@@ -88,6 +88,15 @@ def test_narrowing_load_is_reported() -> None:
     nn.Linear(2, 2).double().load_state_dict(module.state_dict())
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_report_that_is_an_error_comes_before_anything_is_written() -> None:
+    module = nn.Linear(2, 2).half()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    with pytest.raises(UserWarning, match="narrower dtype"):
+        module.load_state_dict(nn.Linear(2, 2).double().state_dict())
+    assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+
+
 def test_values_lost_to_a_tie_are_reported() -> None:
     module = tree()
     state = {key: value.clone() for key, value in module.state_dict().items()}

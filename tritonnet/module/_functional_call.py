@@ -96,8 +96,8 @@ def _with_ties(own: Tensors, given: Tensors) -> Tensors:
         tied = names_of[id(own[name])] if name in own else ()
         if any(given.get(other, value) is not value for other in tied):
             raise ValueError(
-                f"functional_call got multiple values for keys {sorted(tied)}, which are tied in the module; give one "
-                "of them, or the same tensor for each, or say tie_weights=False"
+                f"functional_call: {sorted(tied)} are tied in the module and are given different tensors; give one, or "
+                "the same for each, or say tie_weights=False"
             )
         wanted.update(dict.fromkeys(tied, value))
     return wanted

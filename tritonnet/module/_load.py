@@ -4,6 +4,7 @@ Code of the user's runs in between: `_load_from_state_dict` of a class that over
 sees what torch.nn.Module would show it, and what it did is taken back where the load fails.
 """
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ..errors import StateDictError, dtype_name
 from ..parameter import Parameter, is_lazy
-from ._strict import complain, is_strict
+from ._strict import is_strict
 from ._tree import members
 from ._undo import Undo, bits
 from .hooks import hooks_of
@@ -74,20 +75,27 @@ class Plan:
     extra_state: bool = False
 
     def raise_problems(self) -> None:
-        """Raise StateDictError if anything stands against the load."""
+        """Raise StateDictError if anything stands against the load; warn of what will be rounded or lost."""
         # Hooks that are called after the load may yet forgive missing and unexpected keys.
         rows = [] if self.hooked else self._rows_of_keys()
         rows += self.problems
         if rows or self.messages or (self.notes and is_strict()):
             self.abandon()
             raise self._error(rows)
+        if self.notes:
+            text = f"load_state_dict: values are rounded or lost on their way into {self.name}"
+            try:
+                warnings.warn("\n".join([text, *_table(self.notes)]), stacklevel=3)
+            except UserWarning:
+                self.abandon()
+                raise
 
     def abandon(self) -> None:
         """Take back what the user's code did while the plan was made: the plan will not be committed."""
         self.undo.restore()
 
     def commit(self) -> _IncompatibleKeys:
-        """Write, call the hooks, and warn of what was rounded or lost."""
+        """Write, and call the hooks."""
         if self.hooked or self.extra_state:
             for module in [*self.touched, *self.hooked]:
                 self.undo.remember(module)
@@ -103,9 +111,6 @@ class Plan:
         except BaseException:
             self.abandon()
             raise
-        if self.notes:
-            text = f"load_state_dict: values were rounded or lost on their way into {self.name}"
-            complain("\n".join([text, *_table(self.notes)]), StateDictError, stacklevel=3)
         return self.keys
 
     def write(self, since: int = 0) -> None:

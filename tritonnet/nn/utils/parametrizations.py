@@ -70,7 +70,7 @@ def spectral_norm(
     """
     weight = getattr(module, name, None)
     if not isinstance(weight, Tensor):
-        raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
+        raise ValueError(f"spectral_norm: {type(module).__name__} has no parameter or buffer {name!r}")
     if dim is None:
         dim = int(any(cls.__name__.startswith("ConvTranspose") for cls in type(module).__mro__))
     return register_parametrization(module, name, _SpectralNorm(weight, n_power_iterations, dim, eps))
@@ -83,13 +83,9 @@ class _SpectralNorm(Module):
     def __init__(self, weight: Tensor, n_power_iterations: int = 1, dim: int = 0, eps: float = 1e-12) -> None:
         super().__init__()
         if not -weight.ndim <= dim < weight.ndim:
-            raise IndexError(
-                f"Dimension out of range (expected to be in range of [-{weight.ndim}, {weight.ndim - 1}] but got {dim})"
-            )
+            raise IndexError(f"spectral_norm: dim is {dim}; the tensor has {weight.ndim} dimensions")
         if n_power_iterations <= 0:
-            raise ValueError(
-                f"Expected n_power_iterations to be positive, but got n_power_iterations={n_power_iterations}"
-            )
+            raise ValueError(f"spectral_norm: n_power_iterations is {n_power_iterations}; it takes at least one")
         self.dim = dim % weight.ndim
         self.eps = eps
         if weight.ndim > 1:

@@ -51,7 +51,7 @@ class ParametrizationList(ModuleList):
 
     def __init__(self, modules: Sequence[Module], original: Tensor, unsafe: bool = False) -> None:
         if not modules:
-            raise ValueError("ParametrizationList requires one or more modules.")
+            raise ValueError("ParametrizationList: there are no modules; it takes at least one")
         super().__init__(modules)
         self.unsafe = unsafe
         shape, dtype = original.shape, original.dtype
@@ -61,8 +61,7 @@ class ParametrizationList(ModuleList):
                 new = _inverse(module, new)
         if not isinstance(new, Tensor | Sequence):
             raise ValueError(
-                "'right_inverse' must return a Tensor or a Sequence of tensors (list, tuple...). "
-                f"Got {type(new).__name__}"
+                f"parametrization: right_inverse gives {type(new).__name__}; it gives a tensor or a sequence of them"
             )
         self.is_tensor = isinstance(new, Tensor)
         self.ntensors = 1 if isinstance(new, Tensor) else len(new)
@@ -70,8 +69,8 @@ class ParametrizationList(ModuleList):
             for what in ("dtype", "device"):
                 if getattr(original, what) != getattr(new, what):
                     raise ValueError(
-                        f"When `right_inverse` outputs one tensor, it may not change the {what}: the tensor has "
-                        f"{getattr(original, what)}, right_inverse gives {getattr(new, what)}"
+                        f"parametrization: right_inverse gives one tensor, and changes its {what} from "
+                        f"{getattr(original, what)} to {getattr(new, what)}"
                     )
             # The same object, so that an optimizer that has it goes on.
             original.data = new.detach()
@@ -80,27 +79,27 @@ class ParametrizationList(ModuleList):
             for at, one in enumerate(new):
                 if not isinstance(one, Tensor):
                     raise ValueError(
-                        "'right_inverse' must return a Tensor or a Sequence of tensors (list, tuple...). "
-                        f"Got element {at} of the sequence with type {type(one).__name__}."
+                        f"parametrization: item {at} of what right_inverse gives is {type(one).__name__}, and no tensor"
                     )
                 part = Parameter(one, original.requires_grad) if isinstance(original, Parameter) else one
                 _register(self, f"original{at}", part)
         if not unsafe:
-            _check("parametrized", self(), shape, dtype)
+            _check("the parametrization gives", self(), shape, dtype)
 
     def right_inverse(self, value: Any) -> None:
         """Make the originals those of which `value` is computed: the parametrizations' right_inverse, last first."""
         with torch.no_grad():
             for module in reversed(list(self)):
                 if not hasattr(module, "right_inverse"):
-                    raise RuntimeError(f"parametrization {type(module).__name__} does not implement right_inverse.")
+                    raise RuntimeError(
+                        f"{type(module).__name__} has no right_inverse, by which a value could be assigned"
+                    )
                 value = module.right_inverse(value)
             values = [value] if self.is_tensor else value
             names = ["original"] if self.is_tensor else [f"original{at}" for at in range(self.ntensors)]
             if not isinstance(values, Sequence) or len(values) != len(names):
                 raise ValueError(
-                    f"'right_inverse' must return a sequence of tensors of length {len(names)}. "
-                    f"Got {type(value).__name__}"
+                    f"parametrization: right_inverse gives {type(value).__name__}, for {len(names)} originals"
                 )
             for name, one in zip(names, values, strict=True):
                 held = getattr(self, name)
@@ -134,12 +133,11 @@ def _register(module: Module, name: str, tensor: Tensor) -> None:
 
 def _check(what: str, found: Any, shape: torch.Size, dtype: torch.dtype) -> None:
     if not isinstance(found, Tensor):
-        raise ValueError(f"A parametrization must return a tensor. Got {type(found).__name__}.")
+        raise ValueError(f"parametrization: {what} {type(found).__name__}, and no tensor")
     for kind, before, after in (("dtype", dtype, found.dtype), ("shape", shape, found.shape)):
         if before != after:
             raise ValueError(
-                f"Registering a parametrization may not change the {kind} of the tensor, unless `unsafe` flag is "
-                f"enabled: it has {before}, and {what} {after}"
+                f"parametrization: the tensor has {kind} {before}, and {what} {after}; unsafe=True allows that"
             )
 
 
@@ -148,8 +146,8 @@ def _parametrized_class(cls: type[Module]) -> type:
 
     def getstate(self: Module) -> Any:
         raise RuntimeError(
-            "Serialization of parametrized modules is only supported through state_dict(): a parametrized module has a "
-            "class of its own, which no other process knows"
+            f"{cls.__name__} is parametrized, and so has a class of its own that no other process knows: save its "
+            "state_dict()"
         )
 
     def deepcopy(self: Module, memo: dict[int, Any]) -> Module:
@@ -205,8 +203,7 @@ def register_parametrization(
         return module
     if tensor_name not in module._buffers and tensor_name not in module._parameters:
         raise ValueError(
-            f"Module '{module}' does not have a parameter, a buffer, or a parametrized element with name "
-            f"'{tensor_name}'"
+            f"register_parametrization: {type(module).__name__} has no parameter or buffer {tensor_name!r}"
         )
     made = ParametrizationList([parametrization], getattr(module, tensor_name), unsafe)
     delattr(module, tensor_name)
@@ -234,12 +231,12 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
     Raises: ValueError if it is not parametrized, and for leave_parametrized=False where there are several originals.
     """
     if not is_parametrized(module, tensor_name):
-        raise ValueError(f"Module {module} does not have a parametrization on {tensor_name}")
+        raise ValueError(f"remove_parametrizations: {tensor_name!r} of {type(module).__name__} is not parametrized")
     parametrizations: Any = module.parametrizations[tensor_name]  # type: ignore[index]
     if not parametrizations.is_tensor and not leave_parametrized:
         raise ValueError(
-            "Cannot leave unparametrized (`leave_parametrized=False`) a tensor that is parametrized in terms of a "
-            "sequence of tensors."
+            f"remove_parametrizations: {tensor_name!r} is computed from several tensors, none of which can stay in its "
+            "place: leave_parametrized=True"
         )
     if parametrizations.is_tensor:
         tensor = parametrizations.original
