@@ -4,7 +4,7 @@
 PYTHON ?= $(shell command -v python3 || command -v python3.11)
 WITH = $(PYTHON) .ci/with.py
 # One worker a core, where pytest-xdist is there.
-WORKERS = $$($(WITH) -c "import importlib.util as u; print('-n auto --maxprocesses 8' if u.find_spec('xdist') else '')")
+WORKERS = $$($(WITH) -c "import importlib.util as u; print('-n auto --maxprocesses 8 --dist worksteal' if u.find_spec('xdist') else '')")
 
 .PHONY: help train test targets lint clean
 

@@ -28,5 +28,5 @@ def test_over_channels(twins, agree, shape):
 
 
 def test_over_channels_of_what_has_none():
-    with pytest.raises(ShapeError, match="Softmax2d: expected input to be 3D or 4D, got 2D instead"):
+    with pytest.raises(ShapeError, match="Softmax2d: input is 2-D; it takes 3-D or 4-D"):
         nn.Softmax2d()(torch.randn(3, 4))

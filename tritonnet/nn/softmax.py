@@ -45,5 +45,5 @@ class Softmax2d(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         if input.dim() not in (3, 4):
-            raise ShapeError(f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead")
+            raise ShapeError(f"Softmax2d: input is {input.dim()}-D; it takes 3-D or 4-D")
         return F.softmax(input, -3)
