@@ -173,7 +173,9 @@ def chosen(cases: Iterable[Case], most: int | None = None) -> list[Case]:
         if not settings <= seen:
             seen |= settings
             found.append(case)
-    return found[:most]
+        if len(found) == most:
+            break
+    return found
 
 
 def _settings(case: Case) -> list[tuple[str, str]]:
