@@ -17,8 +17,10 @@ def missing(
     An AttributeError; an ImportError in `from module import name`, which would keep an AttributeError's text to itself.
     To be called by the module's `__getattr__`.
     """
+    if name.startswith("__"):  # Python's own, for which whole programs look in every module
+        return AttributeError(f"{module}.{name}: there is no such name", name=name)
     # torch imports its own torch.nn; tritonnet only looks.
-    theirs = hasattr(sys.modules.get(counterpart), name) and not name.startswith("__")
+    theirs = hasattr(sys.modules.get(counterpart), name)
     text = advice if theirs else "there is no such name"
     text = f"{module}.{name}: {text}{_near(name, offered)}"
     importing = sys._getframe(2).f_code.co_name == "_handle_fromlist"
