@@ -6,6 +6,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
+from tests.beside_torch import assert_behaves_as_torch
 from tritonnet import nn
 from tritonnet.errors import ModuleError
 
@@ -114,22 +115,9 @@ BEHAVIOURS = {
 }
 
 
-def outcome(behave, nn):
-    try:
-        return behave(nn), None
-    except Exception as error:
-        return None, error
-
-
 @pytest.mark.parametrize("behave", BEHAVIOURS.values(), ids=BEHAVIOURS.keys())
 def test_behaves_as_torch(behave):
-    expected, their_error = outcome(behave, torch.nn)
-    result, our_error = outcome(behave, nn)
-    if their_error is None:
-        assert our_error is None, repr(our_error)
-        assert result == expected
-    else:
-        assert isinstance(our_error, type(their_error)), f"torch: {their_error!r}, tritonnet: {our_error!r}"
+    assert_behaves_as_torch(behave)
 
 
 def test_sequential_calls_in_order_and_honours_replaced_modules():

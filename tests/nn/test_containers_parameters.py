@@ -4,10 +4,12 @@ import copy
 import operator
 import pickle
 from collections import OrderedDict
+from contextlib import contextmanager
 
 import pytest
 import torch
 
+from tests.beside_torch import assert_behaves_as_torch
 from tritonnet import nn
 
 
@@ -200,23 +202,15 @@ BEHAVIOURS = {
 }
 
 
-def outcome(behave, nn):
-    try:
-        torch.manual_seed(3)
-        return behave(nn), None
-    except Exception as error:
-        return None, error
+@contextmanager
+def seeded():
+    torch.manual_seed(3)
+    yield
 
 
 @pytest.mark.parametrize("behave", BEHAVIOURS.values(), ids=BEHAVIOURS.keys())
 def test_behaves_as_torch(behave):
-    expected, their_error = outcome(behave, torch.nn)
-    result, our_error = outcome(behave, nn)
-    if their_error is None:
-        assert our_error is None, repr(our_error)
-        assert result == expected
-    else:
-        assert isinstance(our_error, type(their_error)), f"torch: {their_error!r}, tritonnet: {our_error!r}"
+    assert_behaves_as_torch(behave, seeded)
 
 
 def test_a_parameter_keeps_its_identity_and_a_tensor_its_memory():

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.parity.models import Behaviour, scaling
+from tests.beside_torch import Behaviour
+from tests.parity.models import scaling
 
 
 def plain(value: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from tests.parity.models import Behaviour, leaf, tree, values
+from tests.beside_torch import Behaviour
+from tests.parity.models import leaf, tree, values
 from tests.parity.saving import with_extra, with_saving
 
 

@@ -1,14 +1,29 @@
 """The modules that behaviours are shown on, made of the layers of whichever library is asked for."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Behaviour = Callable[[ModuleType], Any]
-"""Does something with torch.nn or tritonnet.nn, and returns what is to be the same with both."""
+from tests.beside_torch import Behaviour
+from tritonnet.module.hooks import EVERYWHERE
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Nothing that one behaviour leaves behind, and no warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            # Neither forgets which sort of backward hook there was for all modules.
+            torch.nn.modules.module._global_is_full_backward_hook = None
+            EVERYWHERE.full = None
 
 
 def leaf(nn: ModuleType, size: int = 3) -> Any:

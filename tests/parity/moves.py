@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from tests.parity.models import Behaviour, tree
+from tests.beside_torch import Behaviour
+from tests.parity.models import tree
 
 
 def moved(move: Callable[[Any], Any]) -> Behaviour:

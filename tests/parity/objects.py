@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.parity.models import Behaviour, deep, leaf, scaling, tree
+from tests.beside_torch import Behaviour
+from tests.parity.models import deep, leaf, scaling, tree
 
 
 def forward_twice(nn: ModuleType) -> Any:

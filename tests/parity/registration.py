@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from tests.parity.models import Behaviour, leaf, listed, where
+from tests.beside_torch import Behaviour
+from tests.parity.models import leaf, listed, where
 
 VALUES: dict[str, Behaviour] = {
     "parameter": lambda nn: nn.Parameter(torch.ones(1)),

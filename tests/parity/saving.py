@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from tests.parity.models import Behaviour, call, deep, leaf, tree
+from tests.beside_torch import Behaviour
+from tests.parity.models import call, deep, leaf, tree
 
 
 class Doubling(dict):  # type: ignore[type-arg]

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from tests.parity.models import Behaviour, leaf, scaling, tree
-from tests.parity.test_parity import outcome
+from tests.beside_torch import Behaviour, outcome
+from tests.parity.models import apart, leaf, scaling, tree
 from tritonnet import nn
 
 README = (Path(__file__).parents[2] / "tritonnet/module/README.md").read_text()
@@ -137,7 +137,7 @@ ALL = [(name, difference) for name, several in DIFFERENCES.items() for differenc
 @pytest.mark.parametrize("name, difference", ALL, ids=[f"{name}: {one.behave.__name__}" for name, one in ALL])
 def test_difference(name: str, difference: Difference) -> None:
     for library, expected in ((torch.nn, difference.torchs), (nn, difference.ours)):
-        result, error = outcome(difference.behave, library)
+        result, error = outcome(difference.behave, library, apart)
         if isinstance(expected, type):
             assert isinstance(error, expected), repr(error)
         else:

@@ -1,43 +1,20 @@
 """Module beside torch.nn.Module: one list of behaviours, with equal results and the same kinds of error."""
 
-import warnings
-from types import ModuleType
-from typing import Any
-
 import pytest
 import torch
 
+from tests.beside_torch import Behaviour, assert_behaves_as_torch
 from tests.parity import hooks, loading, moves, objects, registration, saving, walking
-from tests.parity.models import Behaviour
+from tests.parity.models import apart
 from tritonnet import nn
-from tritonnet.module.hooks import EVERYWHERE
 
 FILES = (registration, walking, saving, loading, moves, hooks, objects)
 PARITY = {name: behave for file in FILES for name, behave in file.BEHAVIOURS.items()}
 
 
-def outcome(behave: Behaviour, nn: ModuleType) -> tuple[Any, BaseException | None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return behave(nn), None
-        except Exception as error:
-            return None, error
-        finally:
-            # Neither forgets which sort of backward hook there was for all modules.
-            torch.nn.modules.module._global_is_full_backward_hook = None
-            EVERYWHERE.full = None
-
-
 @pytest.mark.parametrize("behave", PARITY.values(), ids=PARITY.keys())
 def test_behaves_as_torch(behave: Behaviour) -> None:
-    expected, their_error = outcome(behave, torch.nn)
-    result, our_error = outcome(behave, nn)
-    if their_error is None:
-        assert our_error is None, repr(our_error)
-        assert result == expected
-    else:
-        assert isinstance(our_error, type(their_error)), f"torch: {their_error!r}, tritonnet: {our_error!r}"
+    assert_behaves_as_torch(behave, apart)
 
 
 def test_there_are_many_behaviours() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from tests.parity.models import Behaviour, call, deep, leaf, listed, names, tree
+from tests.beside_torch import Behaviour
+from tests.parity.models import call, deep, leaf, listed, names, tree
 
 
 def applied(nn: ModuleType) -> Any:
