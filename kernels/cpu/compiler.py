@@ -104,13 +104,19 @@ def build(name: str, source: str, *options: str) -> bytes:
 def linked(*options: str) -> str:
     """The path of linked.c compiled with `options`: what kernels that move or multiply whole tiles are linked with.
 
-    Compiled once and kept in Triton's cache; it is the greater part of what such kernels would else compile each.
+    It is the greater part of what such kernels would else compile each.
     """
-    key = repr((sources_hash(), c_compiler(), features.fingerprint(), options))
+    return kept("linked", "o", *options, "-c")
+
+
+def kept(stem: str, suffix: str, *options: str) -> str:
+    """The path of what one of this folder's C files is compiled to; made once, and kept in Triton's cache."""
+    key = repr((stem, sources_hash(), c_compiler(), features.fingerprint(), options))
     cache = get_cache_manager(hashlib.sha256(key.encode()).hexdigest())
-    path = cache.get_file("linked.o")
+    name = f"tritonnet_{stem}.{suffix}"
+    path = cache.get_file(name)
     if path is None:
-        path = cache.put(build("linked", (_HERE / "linked.c").read_text(), *options, "-c"), "linked.o", binary=True)
+        path = cache.put(build(stem, (_HERE / f"{stem}.c").read_text(), *options), name, binary=True)
     return path
 
 

@@ -2,9 +2,7 @@
 
 import ctypes
 import functools
-import hashlib
 import operator
-import pathlib
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,14 +42,7 @@ def target() -> GPUTarget:
 @functools.cache
 def _pool() -> Callable[..., int]:
     """`tn_run` of pool.c, compiled once and kept in Triton's cache folder."""
-    source = pathlib.Path(__file__).with_name("pool.c").read_text()
-    options = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-pthread")
-    key = repr((source, options, compiler.c_compiler(), features.machine()))
-    cache = get_cache_manager(hashlib.sha256(key.encode()).hexdigest())
-    path = cache.get_file("tritonnet_pool.so")
-    if path is None:
-        path = cache.put(compiler.build("tritonnet_pool", source, *options), "tritonnet_pool.so", binary=True)
-    run = ctypes.CDLL(path).tn_run
+    run = ctypes.CDLL(compiler.kept("pool", "so", "-std=gnu11", "-O2", "-fPIC", "-shared", "-pthread")).tn_run
     run.argtypes = (ctypes.c_void_p, ctypes.c_int, *[ctypes.c_int64] * 3, ctypes.c_char_p)
     run.restype = ctypes.c_int
     return run
