@@ -138,6 +138,18 @@ class _Uninitialized:
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
+    def _arguments(self) -> tuple[Any, ...]:
+        """Of the constructor, for another like it."""
+        return self.requires_grad, self.device, self.dtype  # type: ignore[attr-defined]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if id(self) not in memo:
+            memo[id(self)] = type(self)(*self._arguments())
+        return memo[id(self)]  # type: ignore[no-any-return]
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return type(self), self._arguments()
+
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # Properties come as the methods that get and set them.
@@ -164,14 +176,6 @@ class UninitializedParameter(_Uninitialized, Parameter):  # type: ignore[misc]
     ) -> Self:
         return torch.Tensor._make_subclass(cls, torch.empty(0, device=device, dtype=dtype), requires_grad)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        if id(self) not in memo:
-            memo[id(self)] = type(self)(self.requires_grad, self.device, self.dtype)
-        return memo[id(self)]  # type: ignore[no-any-return]
-
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        return type(self), (self.requires_grad, self.device, self.dtype)
-
 
 class UninitializedBuffer(_Uninitialized, Buffer):  # type: ignore[misc]
     """A Buffer without a shape, of a lazy module; device and dtype are those it will have."""
@@ -189,13 +193,8 @@ class UninitializedBuffer(_Uninitialized, Buffer):  # type: ignore[misc]
         buffer.persistent = persistent
         return buffer
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        if id(self) not in memo:
-            memo[id(self)] = type(self)(self.requires_grad, self.device, self.dtype, self.persistent)
-        return memo[id(self)]  # type: ignore[no-any-return]
-
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        return type(self), (self.requires_grad, self.device, self.dtype, self.persistent)
+    def _arguments(self) -> tuple[Any, ...]:
+        return *super()._arguments(), self.persistent
 
 
 def is_lazy(param: object) -> bool:
