@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tritonnet import kernels
 from tritonnet.errors import ShapeError
+from tritonnet.kernels._tile import wide_dtype
 
 from ._function import Function
 
@@ -90,8 +91,7 @@ def product_like(like: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tens
     if like.numel() == like.shape[-2] * like.shape[-1]:
         return multiply(a.mT.flatten(0, -2).mT, b.flatten(0, -2), dtype, like.dtype).view(like.shape)
     order = [*summed, *(dim for dim in range(len(batch)) if dim not in summed), -2, -1]
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    products = multiply(a.permute(order), b.permute(order), dtype, wide)
+    products = multiply(a.permute(order), b.permute(order), dtype, wide_dtype(dtype))
     return column_sum(products.flatten(0, len(summed) - 1).flatten(1), like.dtype).view(like.shape)
 
 

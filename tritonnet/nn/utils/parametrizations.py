@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..._names import missing
 from ...functional import _norms
-from ...functional.matmul import matmul
 from ...module import Module
 from .parametrize import register_parametrization
 
@@ -71,9 +70,18 @@ def spectral_norm(
     weight = getattr(module, name, None)
     if not isinstance(weight, Tensor):
         raise ValueError(f"spectral_norm: {type(module).__name__} has no parameter or buffer {name!r}")
-    if dim is None:
-        dim = int(any(cls.__name__.startswith("ConvTranspose") for cls in type(module).__mro__))
+    dim = rows_of(module) if dim is None else dim
     return register_parametrization(module, name, _SpectralNorm(weight, n_power_iterations, dim, eps))
+
+
+def rows_of(module: Module) -> int:
+    """The dimension of a layer's weight whose indices are the rows of its matrix."""
+    return int(any(cls.__name__.startswith("ConvTranspose") for cls in type(module).__mro__))
+
+
+def check_iterations(n_power_iterations: int) -> None:
+    if n_power_iterations <= 0:
+        raise ValueError(f"spectral_norm: n_power_iterations is {n_power_iterations}; it takes at least one")
 
 
 class _SpectralNorm(Module):
@@ -84,8 +92,7 @@ class _SpectralNorm(Module):
         super().__init__()
         if not -weight.ndim <= dim < weight.ndim:
             raise IndexError(f"spectral_norm: dim is {dim}; the tensor has {weight.ndim} dimensions")
-        if n_power_iterations <= 0:
-            raise ValueError(f"spectral_norm: n_power_iterations is {n_power_iterations}; it takes at least one")
+        check_iterations(n_power_iterations)
         self.dim = dim % weight.ndim
         self.eps = eps
         if weight.ndim > 1:
@@ -101,10 +108,9 @@ class _SpectralNorm(Module):
 
     @torch.no_grad()
     def _iterate(self, matrix: Tensor, times: int) -> None:
-        # In place: what shares the buffers goes on with them.
         for _ in range(times):
-            self._u.copy_(_norms.unit(matmul(matrix, self._v), self.eps))
-            self._v.copy_(_norms.unit(matmul(matrix.mT, self._u), self.eps))
+            _norms.step(matrix, self._u, self._v, self.eps)
+            _norms.step(matrix.mT, self._v, self._u, self.eps)
 
     def forward(self, weight: Tensor) -> Tensor:
         if weight.ndim == 1:

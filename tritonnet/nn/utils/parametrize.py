@@ -86,6 +86,9 @@ class ParametrizationList(ModuleList):
         if not unsafe:
             _check("the parametrization gives", self(), shape, dtype)
 
+    def _originals(self) -> list[str]:
+        return ["original"] if self.is_tensor else [f"original{at}" for at in range(self.ntensors)]
+
     def right_inverse(self, value: Any) -> None:
         """Make the originals those of which `value` is computed: the parametrizations' right_inverse, last first."""
         with torch.no_grad():
@@ -96,7 +99,7 @@ class ParametrizationList(ModuleList):
                     )
                 value = module.right_inverse(value)
             values = [value] if self.is_tensor else value
-            names = ["original"] if self.is_tensor else [f"original{at}" for at in range(self.ntensors)]
+            names = self._originals()
             if not isinstance(values, Sequence) or len(values) != len(names):
                 raise ValueError(
                     f"parametrization: right_inverse gives {type(value).__name__}, for {len(names)} originals"
@@ -109,9 +112,8 @@ class ParametrizationList(ModuleList):
                 held.data = one.detach()
 
     def forward(self) -> Tensor:
-        originals = ["original"] if self.is_tensor else [f"original{at}" for at in range(self.ntensors)]
         first, *others = list(self)
-        x = first(*(getattr(self, name) for name in originals))
+        x = first(*(getattr(self, name) for name in self._originals()))
         for module in others:
             x = module(x)
         return x  # type: ignore[no-any-return]

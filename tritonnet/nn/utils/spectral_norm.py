@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ...functional import _norms
-from ...functional.matmul import matmul
 from ...module import Module
 from . import _hooked
+from .parametrizations import check_iterations, rows_of
 
 
 class SpectralNorm(_hooked.Normalization):
@@ -18,8 +18,7 @@ class SpectralNorm(_hooked.Normalization):
 
     def __init__(self, name: str = "weight", n_power_iterations: int = 1, dim: int = 0, eps: float = 1e-12) -> None:
         super().__init__(name)
-        if n_power_iterations < 1:
-            raise ValueError(f"spectral_norm: n_power_iterations is {n_power_iterations}; it takes at least one")
+        check_iterations(n_power_iterations)
         self.n_power_iterations, self.dim, self.eps = n_power_iterations, dim, eps
 
     def matrix(self, weight: Tensor) -> Tensor:
@@ -36,8 +35,8 @@ class SpectralNorm(_hooked.Normalization):
             with torch.no_grad():
                 matrix = self.matrix(weight)
                 for _ in range(self.n_power_iterations):
-                    v.copy_(_norms.unit(matmul(matrix.mT, u), self.eps))
-                    u.copy_(_norms.unit(matmul(matrix, v), self.eps))
+                    _norms.step(matrix.mT, v, u, self.eps)
+                    _norms.step(matrix, u, v, self.eps)
         super().__call__(module, inputs)
 
 
@@ -58,9 +57,7 @@ def spectral_norm(
     Raises: RuntimeError if the parameter has been so normalized already; ValueError for n_power_iterations < 1.
     Source: Miyato et al., Spectral Normalization for Generative Adversarial Networks, 2018.
     """
-    if dim is None:
-        dim = int(any(cls.__name__.startswith("ConvTranspose") for cls in type(module).__mro__))
-    hook = SpectralNorm(name, n_power_iterations, dim, eps)
+    hook = SpectralNorm(name, n_power_iterations, rows_of(module) if dim is None else dim, eps)
     weight = getattr(module, name)
     with torch.no_grad():
         sizes = hook.matrix(weight).shape
