@@ -12,7 +12,7 @@ from ..errors import ConversionError
 from ..module import Module
 from ..module._registry import Registry
 from ..module.hooks import NAMES as HOOKS
-from ..module.hooks import _WithModule
+from ..module.hooks import WithModule
 from ..parameter import Buffer, Parameter
 from ._classes import blank, is_torchs, layer_missing, torchs_module
 
@@ -174,7 +174,7 @@ class _Conversion:
     def _hook(self, hook: Any, made: Module) -> Any:
         if hasattr(hook, "with_module"):
             inner = self._hook(hook.hook, made)
-            return _WithModule(inner, made) if hook.with_module else inner
+            return WithModule(inner, made) if hook.with_module else inner
         if isinstance(hook, types.MethodType) and id(hook.__self__) in self.memo:
             return types.MethodType(hook.__func__, self.memo[id(hook.__self__)])
         return hook

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DtypeError
-from . import _load, hooks
+from . import _hooked_call, _load, hooks
 from ._functional_call import functional_call
 from ._moves import casting_to, move_parameter
 from ._registry import Registry
@@ -68,7 +68,10 @@ class Module(Registry):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._hook_table is None:
             return self.forward(*args, **kwargs)
-        return hooks.call(self, args, kwargs)
+        return _hooked_call.call(self, args, kwargs)
+
+    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
+        return _hooked_call.run(self, hooks.hooks_of(self), args, kwargs)
 
     # Modes and gradients
 

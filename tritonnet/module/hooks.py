@@ -4,18 +4,16 @@ A module without hooks has no table of them, and asks once a call whether there 
 table into the class, where every module finds it.
 """
 
-import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
-from torch.utils.hooks import BackwardHook, RemovableHandle
+from torch.utils.hooks import RemovableHandle
 
 if TYPE_CHECKING:
-    from . import Module
+    pass
 
 Hook = Callable[..., Any]
 Table = OrderedDict[int, Any]
@@ -99,7 +97,7 @@ EVERYWHERE = Hooks()
 """The hooks of all modules."""
 ON_REGISTRATION: dict[str, Table] = {kind: OrderedDict() for kind in ("parameter", "buffer", "module")}
 """Called when something of the kind is registered with a module, with the module, the name and the thing."""
-_NONE = Hooks()
+NONE = Hooks()
 
 
 def _table(name: str) -> Any:
@@ -201,7 +199,7 @@ class Hooked:
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
     def _register_load_state_dict_pre_hook(self, hook: Hook, with_module: bool = False) -> RemovableHandle:
-        bound = _WithModule(hook, self) if with_module else hook
+        bound = WithModule(hook, self) if with_module else hook
         return self._own_hooks().add("_load_state_dict_pre_hooks", bound)
 
     def register_load_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
@@ -210,22 +208,19 @@ class Hooked:
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Make every call one of `torch.compile(module, ...)`; arguments are torch.compile's."""
-        self._own_hooks().compiled = torch.compile(self._call_impl, *args, **kwargs)
+        self._own_hooks().compiled = torch.compile(self._call_impl, *args, **kwargs)  # type: ignore[attr-defined]
 
     @property
     def _compiled_call_impl(self) -> Hook | None:
         return hooks_of(self).compiled
 
-    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
-        return _run(self, hooks_of(self), args, kwargs)  # type: ignore[arg-type]
-
 
 def hooks_of(module: Hooked) -> Hooks:
     """The module's hooks, to be read."""
-    return module._hook_table or _NONE
+    return module._hook_table or NONE
 
 
-class _WithModule:
+class WithModule:
     """A hook whose first argument is its module, which it does not keep alive."""
 
     def __init__(self, hook: Hook, module: Hooked) -> None:
@@ -239,135 +234,14 @@ class _WithModule:
         return self.hook(module, *args)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _WithModule, (self.hook, self.module())
-
-
-# Calls
-
-
-def call(module: "Module", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The call of a module that finds a table of hooks."""
-    hooks = hooks_of(module)
-    if hooks.compiled is not None:
-        return hooks.compiled(*args, **kwargs)
-    return _run(module, hooks, args, kwargs)
-
-
-def _run(module: "Module", own: Hooks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if not (own.around_call() or EVERYWHERE.around_call()):
-        if own is _NONE:
-            Hooked._hook_table = None
-        return module.forward(*args, **kwargs)
-    run = _Call(module, own, args, kwargs)
-    if torch.compiler.is_compiling():
-        return run.run()
-    try:
-        return run.run()
-    except Exception:
-        run.after_error()
-        raise
-
-
-class _Call:
-    """One call of a module with hooks: those of all modules come before its own."""
-
-    def __init__(self, module: "Module", own: Hooks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.module = module
-        self.own = own
-        self.args = args
-        self.kwargs = kwargs
-        self.result: Any = None
-        self.called: set[int] = set()
-
-    def run(self) -> Any:
-        own = self.own
-        full: tuple[Hook, ...] = ()
-        regular: tuple[Hook, ...] = ()
-        pre: tuple[Hook, ...] = ()
-        if own.around_backward() or EVERYWHERE.around_backward():
-            pre = (*EVERYWHERE._backward_pre_hooks.values(), *own._backward_pre_hooks.values())
-            full, regular = ((*EVERYWHERE.backward(sort), *own.backward(sort)) for sort in (True, False))
-        if own._forward_pre_hooks or EVERYWHERE._forward_pre_hooks:
-            self._before()
-        around = BackwardHook(self.module, full, pre) if full or pre else None
-        if around is not None:
-            self.args = around.setup_input_hook(self.args)
-        self.result = self.module.forward(*self.args, **self.kwargs)
-        for number, hook in self._forward_hooks():
-            self._after(number, hook)
-        if around is not None:
-            if not isinstance(self.result, Tensor | tuple):
-                name = type(self.result).__name__
-                text = (
-                    f"backward hooks are called for outputs that are a tensor or a tuple of tensors, not for a {name}"
-                )
-                warnings.warn(f"{type(self.module).__name__}: {text}", stacklevel=5)
-            self.result = around.setup_output_hook(self.result)
-        if regular:
-            _hook_last_operation(self.module, regular, self.args, self.result)
-        return self.result
-
-    def _before(self) -> None:
-        for number, hook in (*EVERYWHERE._forward_pre_hooks.items(), *self.own._forward_pre_hooks.items()):
-            if number in self.own._forward_pre_hooks_with_kwargs:
-                both = hook(self.module, self.args, self.kwargs)
-                if both is not None and not (isinstance(both, tuple) and len(both) == 2):
-                    name = type(self.module).__name__
-                    raise RuntimeError(f"{name}: a forward pre-hook returns None or (args, kwargs), and not {both!r}")
-                self.args, self.kwargs = both or (self.args, self.kwargs)
-            else:
-                args = hook(self.module, self.args)
-                if args is not None:
-                    self.args = args if isinstance(args, tuple) else (args,)
-
-    def _forward_hooks(self) -> tuple[tuple[int, Hook], ...]:
-        return (*EVERYWHERE._forward_hooks.items(), *self.own._forward_hooks.items())
-
-    def _after(self, number: int, hook: Hook) -> None:
-        self.called.add(number)
-        if number in self.own._forward_hooks_with_kwargs or number in EVERYWHERE._forward_hooks_with_kwargs:
-            result = hook(self.module, self.args, self.kwargs, self.result)
-        else:
-            result = hook(self.module, self.args, self.result)
-        if result is not None:
-            self.result = result
-
-    def after_error(self) -> None:
-        """Run the hooks that are always called and were not yet."""
-        marked = {*EVERYWHERE._forward_hooks_always_called, *self.own._forward_hooks_always_called} - self.called
-        for number, hook in self._forward_hooks() if marked else ():
-            if number in marked:
-                try:
-                    self._after(number, hook)
-                except Exception as error:
-                    text = f"a forward hook raised {error!r} after the call had failed; the call's error is raised"
-                    warnings.warn(f"{type(self.module).__name__}: {text}", stacklevel=4)
-
-
-def _hook_last_operation(module: "Module", hooks: Iterable[Hook], args: tuple[Any, ...], result: Any) -> None:
-    """Regular backward hooks see the operation that made the (first) output: warn where that is not all of forward."""
-    first = result
-    while not isinstance(first, Tensor):
-        first = next(v for v in first.values() if isinstance(v, Tensor)) if isinstance(first, dict) else first[0]
-    last = first.grad_fn
-    if last is None:
-        return
-    for hook in hooks:
-        last.register_hook(_WithModule(hook, module))
-    outputs = result if isinstance(result, tuple) else (result,)
-    whole = all(isinstance(tensor, Tensor) for tensor in (*outputs, *args))
-    whole = whole and {output.grad_fn for output in outputs} - {None} == {last}
-    whole = whole and {tensor.grad_fn for tensor in args} - {None} == {above for above, _ in last.next_functions}
-    if not whole:
-        text = "a regular backward hook sees the gradients of forward's last operation; use register_full_backward_hook"
-        warnings.warn(f"{type(module).__name__}: {text}", FutureWarning, stacklevel=5)
+        return WithModule, (self.hook, self.module())
 
 
 # Hooks of all modules
 
 
 def _everywhere(handle: RemovableHandle) -> RemovableHandle:
-    Hooked._hook_table = _NONE
+    Hooked._hook_table = NONE
     return handle
 
 
